@@ -1,0 +1,196 @@
+"""What a forward, a step and a round cost, and what a table refuses to say."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from specmath.cost import PROVENANCES, Linear, Outside, Pair, Ratio, RoundTime, Table
+from specmath.draft import Chain
+
+JAGGED = {1: 0.10, 2: 0.16, 3: 0.155, 5: 0.155, 6: 0.21}
+
+
+def jagged():
+    n = list(JAGGED)
+    return Table(n, [1] * 5, [128] * 5, list(JAGGED.values()), provenance="measured")
+
+
+def test_the_parts_of_a_round_add_up():
+    assert RoundTime(Fraction(1, 4), 1, Fraction(1, 2)).total == Fraction(7, 4)
+
+
+def test_a_linear_forward_pays_for_tokens_and_for_cache_in_every_sequence():
+    model = Linear(1.0, 0.5, 0.25)
+    assert model.seconds(3) == 2.5
+    assert model.seconds(3, batch=4) == 7.0
+    assert model.seconds(3, batch=4, context=10) == 17.0
+    assert model.seconds(np.array([1, 2]), batch=np.array([[1], [2]])).tolist() == [[1.5, 2.0], [2.0, 3.0]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [((-1.0, 0.5), "base: found -1.0"), ((1.0, math.nan), "per_token: found nan"), ((0, 0), "found 0 and 0")],
+)
+def test_a_forward_that_takes_no_time_or_less_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Linear(*arguments)
+
+
+def test_a_forward_over_no_token_is_refused():
+    with pytest.raises(ValueError, match=r"n: found 0, expected a number in \[1, infinity\)"):
+        Linear(1.0, 0.5).seconds(0)
+
+
+def test_a_table_gives_back_what_was_measured_and_smooths_nothing():
+    table = jagged()
+    assert [table.seconds(n, context=128) for n in JAGGED] == list(JAGGED.values())
+    assert table.times.tolist() == list(JAGGED.values())
+
+
+def test_a_table_is_linear_between_two_contexts_in_whatever_order_they_came():
+    table = Table([2, 2, 2], [4, 4, 4], [1000, 0, 100], [0.8, 0.2, 0.4], provenance="measured")
+    assert table.seconds(2, batch=4, context=50) == pytest.approx(0.3)
+    assert table.seconds(2, batch=4, context=550) == pytest.approx(0.6)
+    assert table.seconds(2, batch=4, context=1000) == 0.8
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"n": 4, "context": 128}, r"n=4, batch=1: found no measurement, expected n in \[1, 2, 3, 5, 6\]"),
+        ({"n": 7, "context": 128}, "n=7, batch=1"),
+        ({"n": 1, "batch": 2, "context": 128}, r"batch=2: found no measurement, expected batch in \[1\]"),
+        ({"n": 1, "context": 129}, "context=129, n=1, batch=1: found no measurement, expected context only 128"),
+        ({"n": 1}, "context=0"),
+        ({"n": 1, "context": math.nan}, "context=nan"),
+    ],
+)
+def test_a_table_refuses_to_extrapolate_and_names_what_it_has(asked, message):
+    with pytest.raises(Outside, match=message) as raised:
+        jagged().seconds(**asked)
+    assert isinstance(raised.value, ValueError)
+
+
+def test_a_context_beyond_the_measured_ones_is_refused_on_both_sides():
+    table = Table([1, 1], [1, 1], [100, 200], [0.1, 0.2], provenance="measured")
+    for context in (99, 201):
+        with pytest.raises(Outside, match="expected context 100 to 200"):
+            table.seconds(1, context=context)
+
+
+def test_a_grid_over_a_table_is_nan_where_nothing_was_measured():
+    times = jagged().seconds(np.array([1, 4, 5]), context=128)
+    assert np.array_equal(times, [0.10, np.nan, 0.155], equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (([1, 2], [1, 1], [0, 0], [0.1]), "found shapes .*, expected equal columns"),
+        (([], [], [], []), "expected equal columns of a row or more"),
+        (([[1]], [[1]], [[0]], [[0.1]]), "expected equal columns"),
+        (([1, 1], [1, 1], [0, 0], [0.1, 0.2]), "n=1, batch=1, context=0: found twice"),
+        (([1, 2], [1, 1], [0, 0], [0.1, 0.0]), "seconds: found 0.0 in row 1, expected a finite time above 0"),
+        (([1], [1], [0], [math.nan]), "seconds: found nan in row 0"),
+        (([1], [1], [0], [math.inf]), "seconds: found inf in row 0"),
+        (([0], [1], [0], [0.1]), "n: found 0 in row 0, expected an integer >= 1"),
+        (([1.5], [1], [0], [0.1]), "n: found 1.5 in row 0"),
+        (([1], [0], [0], [0.1]), "batch: found 0 in row 0"),
+        (([1], [1], [-1], [0.1]), "context: found -1 in row 0, expected an integer >= 0"),
+    ],
+)
+def test_columns_that_are_no_measurement_are_refused(columns, message):
+    with pytest.raises(ValueError, match=message):
+        Table(*columns, provenance="measured")
+
+
+def test_a_table_cannot_be_changed_through_its_columns():
+    seconds = np.array([0.1])
+    table = Table([1], [1], [0], seconds, provenance="measured")
+    seconds[0] = 9.0
+    assert table.seconds(1) == 0.1
+    with pytest.raises(ValueError, match="read-only"):
+        table.times[0] = 9.0
+
+
+def test_where_a_number_came_from_is_said_and_a_table_has_no_default():
+    assert (Linear(1, 1).provenance, Ratio(0.1).provenance) == ("assumed", "assumed")
+    with pytest.raises(TypeError, match="provenance"):
+        Table([1], [1], [0], [0.1])
+    for make in (
+        lambda source: Linear(1, 1, provenance=source),
+        lambda source: Ratio(0.1, provenance=source),
+        lambda source: Table([1], [1], [0], [0.1], provenance=source),
+    ):
+        assert [make(source).provenance for source in PROVENANCES] == list(PROVENANCES)
+        with pytest.raises(ValueError, match="provenance: found 'guessed', expected one of measured, fitted"):
+            make("guessed")
+
+
+def test_a_pair_is_as_good_as_the_weaker_of_its_models():
+    measured, fitted = jagged(), Linear(1, 1, provenance="fitted")
+    assert Pair(measured).provenance == "measured"
+    assert Pair(measured, fitted).provenance == "fitted"
+    assert Pair(fitted, measured).provenance == "fitted"
+
+
+def test_a_ratio_counts_in_plain_steps():
+    assert Ratio(0.25).step() == 1
+    assert Ratio(Fraction(1, 20), d=Fraction(1, 50), o=Fraction(1, 10)).round(Chain(5)) == RoundTime(
+        Fraction(1, 4), Fraction(11, 10), Fraction(1, 10)
+    )
+    assert Ratio(np.array([0.1, -0.1])).round(Chain(2)).total[0] == pytest.approx(1.2)
+    assert math.isnan(Ratio(np.array([0.1, -0.1])).round(Chain(2)).total[1])
+
+
+@pytest.mark.parametrize("name", ["c", "d", "o"])
+@pytest.mark.parametrize("bad", [-0.1, math.nan, math.inf])
+def test_a_negative_or_unknown_cost_is_refused(name, bad):
+    with pytest.raises(ValueError, match=rf"{name}: found {bad}, expected a number in \[0, infinity\)"):
+        Ratio(**{"c": 0.1, name: bad})
+
+
+def test_a_pair_drafts_one_token_at_a_time_and_verifies_all_at_once():
+    pair = Pair(Linear(1.0, 0.5), Linear(0.25, 0.125), overhead=0.0625)
+    assert pair.step() == 1.5
+    assert pair.round(Chain(3)) == RoundTime(3 * 0.375, 3.0, 0.0625)
+    assert pair.round(Chain(3), batch=2) == RoundTime(3 * 0.5, 5.0, 0.0625)
+
+
+def test_a_parallel_drafter_makes_all_its_tokens_in_one_forward():
+    pair = Pair(Linear(1.0, 0.5), Linear(0.25, 0.125), one_pass=True)
+    assert pair.round(Chain(3)).draft == 0.625
+    assert pair.round(Chain(0)).draft == 0
+
+
+def test_without_a_draft_model_drafting_is_free():
+    assert Pair(Linear(1.0, 0.5)).round(Chain(3)) == RoundTime(0.0, 3.0, 0.0)
+
+
+@pytest.mark.parametrize("pair", [Ratio(0.25, d=0.5, o=0.125), Pair(Linear(0.5, 0.5), Linear(0.25, 0), overhead=0.125)])
+def test_a_round_without_a_draft_is_a_plain_step_and_the_overhead(pair):
+    assert pair.round(Chain(0)).total == pair.step() + 0.125
+
+
+def test_the_models_of_a_pair_see_the_batch_and_the_context():
+    columns = [1, 4], [2, 2], [64, 64], [0.5, 0.75]
+    pair = Pair(Table(*columns, provenance="measured"))
+    assert pair.step(batch=2, context=64) == 0.5
+    assert pair.round(Chain(3), batch=2, context=64).verify == 0.75
+    with pytest.raises(Outside):
+        pair.round(Chain(3), batch=1, context=64)
+
+
+def test_a_round_over_a_grid_of_depths_equals_its_cells():
+    for pair in (Pair(Linear(1.0, 0.5), Linear(0.25, 0.125), one_pass=True), Ratio(0.1, d=0.2)):
+        total = pair.round(Chain(np.array([0, 2, 5]))).total
+        assert total == pytest.approx([pair.round(Chain(k)).total for k in (0, 2, 5)])
+
+
+def test_linear_and_ratio_say_the_same_in_their_own_units():
+    """c = (0.25 + 0.25) / 2, d = 0.5 / 2, o = 0.25 / 2 in plain steps of two seconds."""
+    seconds, steps = Pair(Linear(1.5, 0.5), Linear(0.25, 0.25), overhead=0.25), Ratio(0.25, d=0.25, o=0.125)
+    for k in range(6):
+        assert seconds.round(Chain(k)).total / seconds.step() == steps.round(Chain(k)).total

@@ -1,0 +1,35 @@
+"""What `import specmath` brings along, asked of a fresh interpreter."""
+
+import subprocess
+import sys
+
+import specmath
+
+HEAVY = ("torch", "matplotlib", "transformers", "scipy.stats", "scipy.optimize", "rich", "typer", "array_api_compat")
+
+
+def modules_after(statement):
+    code = f"import sys; {statement}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=specmath_root())
+    return set(done.stdout.split())
+
+
+def specmath_root():
+    return specmath.__path__[0] + "/.."
+
+
+def test_importing_specmath_loads_nothing_heavy():
+    loaded = modules_after("import specmath")
+    assert "specmath.speedup" in loaded
+    assert not {name for name in loaded if name.startswith(HEAVY)}
+
+
+def test_the_check_would_see_a_heavy_module():
+    assert "scipy.optimize" in modules_after("import specmath, scipy.optimize")
+
+
+def test_every_public_name_resolves():
+    for name in specmath.__all__:
+        assert getattr(specmath, name) is not None
+    assert specmath.speedup(0.5, 1, 0) == 1.5
+    assert specmath.estimate.alpha(specmath.Tally([[2]], [[1]])).value == 0.5
