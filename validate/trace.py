@@ -1,0 +1,392 @@
+"""The trace of a run: each round as it happened, in JSON Lines, readable at any moment of a run.
+
+Line 1 is the header. A prompt is then decoded once per arm and repeat: a prompt line, its rounds, a done line. The
+token that the prefill produces belongs to no round, so tokens_out = 1 + sum of emitted. A round that EOS or the
+budget cuts among its accepted drafts records as drafted only what it kept: those were accepted, the rest never
+counted, so the round is censored and holds no rejection.
+"""
+
+import json
+import math
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, ClassVar, Self
+
+from specmath.acceptance import Rounds
+
+FORMAT, VERSION, FILE = "specmath.trace", 1, "trace.jsonl"
+ARMS = ("plain", "spec")
+_SAME_RUN = ("target", "draft", "k", "sampler", "rule", "seed", "prompts")
+_COUNTS = {"k", "tokens_in", "index", "context", "drafted", "accepted", "emitted", "tokens_out", "repeat"}
+_TEXTS = {"prompt", "domain", "rule"}
+_SECONDS = {"draft_s", "verify_s", "accept_s", "seconds", "prefill_s"}
+_KEY = {"index": "round"}
+_ORIGIN = "one object per line, as specmath run wrote them"
+
+Key = tuple[str, str, int]
+
+
+class TraceWriteError(OSError):
+    """A line could not be written; the message says what the file holds and how to go on."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What was run, and on what, as JSON values; `prompts` is the digest of the workload, if known."""
+
+    target: str
+    draft: str
+    k: int
+    sampler: Mapping[str, Any]
+    rule: str
+    seed: int
+    machine: Any
+    versions: Any
+    prompts: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_fields(self)
+
+
+class _Line:
+    """What the lines of one decoding share; a control is the same prompt and arm with another `repeat`."""
+
+    type: ClassVar[str]
+    prompt: str
+    arm: str
+    repeat: int
+
+    @property
+    def key(self) -> Key:
+        """Which decoding the line belongs to."""
+        return self.prompt, self.arm, self.repeat
+
+    def __post_init__(self) -> None:
+        _check_fields(self)
+        if self.arm not in ARMS:
+            raise ValueError(f"arm is {self.arm!r}; expected one of {', '.join(ARMS)}")
+
+
+@dataclass(frozen=True)
+class PromptLine(_Line):
+    """The decoding of a prompt of tokens_in tokens begins."""
+
+    type = "prompt"
+
+    prompt: str
+    domain: str
+    arm: str
+    tokens_in: int
+    repeat: int = 0
+
+
+@dataclass(frozen=True)
+class RoundLine(_Line):
+    """One round: counts in tokens, times in seconds; `context` is the number of tokens committed before it.
+
+    emitted = accepted + 1, the recovered or bonus token included; a round that its `end` cut among the
+    accepted drafts has emitted = accepted = drafted. beta: sum_x min(p, q) at each tested draft, or None.
+    Raises ValueError for anything else.
+    """
+
+    type = "round"
+
+    prompt: str
+    arm: str
+    index: int
+    context: int
+    drafted: int
+    accepted: int
+    emitted: int
+    beta: tuple[float, ...] | None
+    draft_s: float
+    verify_s: float
+    accept_s: float
+    end: str | None
+    repeat: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.end not in (None, "eos", "budget"):
+            raise ValueError(f'end is {self.end!r}; expected null, "eos" or "budget"')
+        if self.accepted > self.drafted:
+            raise ValueError(f"accepted is {self.accepted}; expected at most drafted, {self.drafted}")
+        cut = self.end is not None and self.emitted == self.accepted == self.drafted
+        if self.emitted != self.accepted + 1 and not cut:
+            raise ValueError(
+                f"emitted is {self.emitted} with {self.accepted} of {self.drafted} accepted; expected "
+                "accepted + 1, or emitted = accepted = drafted in a round cut by its end"
+            )
+
+
+@dataclass(frozen=True)
+class DoneLine(_Line):
+    """The decoding is finished: `seconds` for its rounds; the prefill and its token took prefill_s more."""
+
+    type = "done"
+
+    prompt: str
+    arm: str
+    tokens_out: int
+    seconds: float
+    prefill_s: float | None = None
+    repeat: int = 0
+    tokens: tuple[int, ...] | None = None
+    divergence: Mapping[str, Any] | None = None
+
+
+Line = PromptLine | RoundLine | DoneLine
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A run as read. Prompts without a done line keep their rounds; `unread` counts lines of unknown type."""
+
+    header: Header
+    prompts: tuple[PromptLine, ...]
+    rounds: tuple[RoundLine, ...]
+    done: tuple[DoneLine, ...]
+    unread: int = 0
+
+    @property
+    def domains(self) -> dict[str, str]:
+        """Domain of every prompt, in the order they ran."""
+        return {line.prompt: line.domain for line in self.prompts}
+
+    def rounds_of(self, domain: str | None = None, *, arm: str = "spec", repeat: int = 0) -> Rounds:
+        """Return the rounds of one arm, of all domains or of one; raises ValueError for an unknown domain."""
+        domains = self.domains
+        if domain is not None and domain not in domains.values():
+            names = ", ".join(dict.fromkeys(domains.values()))
+            raise ValueError(f"no domain {domain!r} in the trace; expected one of {names}")
+        chosen = [
+            (line.prompt, line.drafted, line.accepted)
+            for line in self.rounds
+            if (line.arm, line.repeat) == (arm, repeat) and domain in (None, domains[line.prompt])
+        ]
+        prompt, drafted, accepted = zip(*chosen, strict=True) if chosen else ((), (), ())
+        return Rounds(prompt, drafted, accepted, rule=self.header.rule)
+
+
+class Writer:
+    """Appends whole lines: each is in the file when `write` returns, and on the disk when its prompt is done.
+
+    Raises FileExistsError where the path already holds something, TraceWriteError where a line does not fit.
+    """
+
+    def __init__(self, path: str | os.PathLike, header: Header) -> None:
+        if os.path.exists(path) and os.path.getsize(path):
+            raise FileExistsError(f"{path} exists already; resume it or choose another path")
+        self._open(path, lines=0, finished=frozenset())
+        self._append({"format": FORMAT, "version": VERSION} | _record(header))
+
+    @classmethod
+    def resume(cls, path: str | os.PathLike, header: Header, *, runs: int) -> Self:
+        """Go on with an interrupted trace; `finished` holds the prompts with all their `runs` done lines.
+
+        The file is cut after the last line at which no prompt was begun and unfinished. Raises ValueError where
+        another run wrote it, OSError where it cannot be read.
+        """
+        if not os.path.getsize(path):
+            return cls(path, header)
+        _check_same_run(path, read(path).header, header)
+        size, lines, finished = _finished(path, runs)
+        os.truncate(path, size)
+        writer = cls.__new__(cls)
+        writer._open(path, lines, finished)
+        return writer
+
+    def write(self, line: Line) -> None:
+        """Append one line."""
+        self._append({"type": line.type} | _record(line))
+        if isinstance(line, DoneLine):
+            with self._explained():
+                os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file; nothing is left to be written."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open(self, path: str | os.PathLike, lines: int, finished: frozenset[str]) -> None:
+        self.path, self.finished, self._lines = pathlib.Path(path), finished, lines
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 (closed by close)
+        self._size = self._file.tell()
+
+    def _append(self, record: dict) -> None:
+        line = left = _dumps(record)
+        with self._explained():
+            while left:
+                left = left[self._file.write(left) :]
+        self._size += len(line)
+        self._lines += 1
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Cut off half a line and say what is kept."""
+        try:
+            yield
+        except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(self._size)
+            self.close()
+            kept = f"the {self._lines} lines before are kept there and readable, make room and resume the run"
+            raise TraceWriteError(f"cannot write to {self.path} ({error.strerror}); {kept}") from error
+
+
+def read(path: str | os.PathLike) -> Trace:
+    """Read a trace; a last line without its newline is torn and dropped, unknown keys and types are skipped.
+
+    Raises ValueError naming path and line for anything broken before that, for a file that is no trace and for
+    another version; OSError where the file cannot be read.
+    """
+    book = _Book()
+    for number, line in _whole_lines(path):
+        try:
+            book.enter(_loads(line))
+        except ValueError as problem:
+            raise ValueError(f"{path}:{number}: {problem}") from None
+    if book.header is None:
+        raise ValueError(f"{path} holds no whole line; expected {_ORIGIN}")
+    prompts, rounds, done = (tuple(book.lines[kind]) for kind in _KINDS)
+    return Trace(book.header, prompts, rounds, done, unread=book.unread)
+
+
+class _Book:
+    """Lines by type, and what every decoding that is not done has emitted so far."""
+
+    def __init__(self) -> None:
+        self.header: Header | None = None
+        self.lines: dict[str, list] = {kind: [] for kind in _KINDS}
+        self.unread = 0
+        self._emitted: dict[Key, int] = {}
+        self._begun: set[Key] = set()
+
+    def enter(self, record: dict) -> None:
+        """Take in one line; raises ValueError where it is incomplete or contradicts those before."""
+        kind = _KINDS.get(str(record.get("type")))
+        if self.header is None:
+            self.header = _header(record)
+        elif kind is None:
+            self.unread += 1
+        else:
+            line = _build(kind, record)
+            self._account(line)
+            self.lines[line.type].append(line)
+
+    def _account(self, line: Line) -> None:
+        """A decoding begins once, goes on while it is open, and ends with the tokens that it emitted."""
+        begins = isinstance(line, PromptLine)
+        if line.key in self._begun if begins else line.key not in self._emitted:
+            raise ValueError(f"a {line.type} line of {line.key}; expected one prompt line, rounds, one done line")
+        if begins:
+            self._begun.add(line.key)
+            self._emitted[line.key] = 0
+        if isinstance(line, RoundLine):
+            self._emitted[line.key] += line.emitted
+        if isinstance(line, DoneLine) and (emitted := self._emitted.pop(line.key)) not in (0, line.tokens_out - 1):
+            raise ValueError(f"tokens_out of {line.key} is {line.tokens_out}; expected 1 + {emitted} emitted")
+
+
+def _whole_lines(path: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
+    """Number and bytes of every line that has its newline."""
+    with open(path, "rb") as file:
+        yield from ((number, line) for number, line in enumerate(file, start=1) if line.endswith(b"\n"))
+
+
+def _finished(path: str | os.PathLike, runs: int) -> tuple[int, int, frozenset[str]]:
+    """Bytes and lines up to where no prompt was unfinished, and the prompts finished by then."""
+    size, kept = 0, (0, 0, frozenset[str]())
+    done: dict[str, int] = {}
+    unfinished: set[str] = set()
+    for number, line in _whole_lines(path):
+        size += len(line)
+        record = _loads(line)
+        prompt = record.get("prompt", "")
+        if record.get("type") == "done":
+            done[prompt] = done.get(prompt, 0) + 1
+        if record.get("type") in _KINDS:
+            (unfinished.discard if done.get(prompt, 0) >= runs else unfinished.add)(prompt)
+        if not unfinished:
+            kept = (size, number, frozenset(done))
+    return kept
+
+
+def _header(record: dict) -> Header:
+    if record.get("format") != FORMAT:
+        raise ValueError(f"no header of a trace; expected {_ORIGIN}")
+    if record.get("version") != VERSION:
+        found = f"trace version {record.get('version')}, this reads version {VERSION}"
+        raise ValueError(f"{found}; read it with the release of specmath that wrote it")
+    return _build(Header, record)
+
+
+def _check_same_run(path: str | os.PathLike, found: Header, header: Header) -> None:
+    """Refuse to go on with the trace of other settings; machine and versions may differ."""
+    given, kept = _loads(_dumps(_record(header))), _record(found)
+    for key in _SAME_RUN:
+        if kept.get(key) != given.get(key):
+            other = f"{path} holds a run with {key} {kept.get(key)!r}, not {given.get(key)!r}"
+            raise ValueError(f"{other}; give the same settings or another path")
+
+
+_KINDS: dict[str, type[Line]] = {"prompt": PromptLine, "round": RoundLine, "done": DoneLine}
+_COLUMNS = {  # of each field its name, its key in JSON, its default (MISSING: required)
+    kind: tuple((f.name, _KEY.get(f.name, f.name), f.default) for f in fields(kind))
+    for kind in (Header, *_KINDS.values())
+}
+
+
+def _record(line: Header | Line) -> dict[str, Any]:
+    """JSON object of a line, without what is at its default."""
+    values = ((key, getattr(line, name), default) for name, key, default in _COLUMNS[type(line)])
+    return {key: value for key, value, default in values if value != default}
+
+
+def _build(kind: type, record: dict) -> Any:
+    """A line from its JSON object; raises ValueError for a missing key or a value that cannot be."""
+    missing = [key for _, key, default in _COLUMNS[kind] if default is MISSING and key not in record]
+    if missing:
+        raise ValueError(f'"{missing[0]}" is missing; expected it in every {kind.__name__}')
+    values = {name: record[key] for name, key, _ in _COLUMNS[kind] if key in record}
+    return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+
+def _dumps(record: dict) -> bytes:
+    return json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+
+
+def _loads(line: bytes) -> dict:
+    try:
+        record = json.loads(line)
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        raise ValueError(f"not JSON; expected {_ORIGIN}") from None
+    if not isinstance(record, dict):
+        raise ValueError(f"found a {type(record).__name__}; expected {_ORIGIN}")
+    return record
+
+
+def _check_fields(line: object) -> None:
+    """Refuse ids that are no text, counts that are no whole numbers >= 0, times and betas that are no numbers."""
+    for name, value in vars(line).items():
+        if name in _TEXTS and not isinstance(value, str):
+            raise ValueError(f"{name} is {value!r}; expected a text")
+        if name in _COUNTS and (type(value) is not int or value < 0):
+            raise ValueError(f"{_KEY.get(name, name)} is {value!r}; expected a whole number >= 0")
+        unknown = value is None and name == "prefill_s"
+        if name in _SECONDS and not unknown and not (_is_number(value) and value >= 0):
+            raise ValueError(f"{name} is {value!r}; expected seconds >= 0")
+        if name == "beta" and not (value is None or (isinstance(value, list | tuple) and all(map(_is_number, value)))):
+            raise ValueError(f"beta is {value!r}; expected a list of numbers or null")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
