@@ -1,0 +1,38 @@
+"""Real but tiny transformers for the decoder's tests: seconds to run, no weights to fetch."""
+
+import torch
+import transformers
+
+from validate.loading import Loaded
+
+
+def llama(*, vocabulary=8, seed=0, sharpness=30.0, eos=(), noise=0.0):
+    """A random Llama of one layer; `noise` perturbs its weights, which makes a draft that mostly agrees."""
+    torch.manual_seed(seed)
+    config = transformers.LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=256,
+        bos_token_id=None,
+        eos_token_id=list(eos) or None,
+        pad_token_id=0,
+        tie_word_embeddings=False,
+    )
+    network = transformers.LlamaForCausalLM(config).eval()
+    with torch.no_grad():
+        network.lm_head.weight *= sharpness
+        for weight in network.parameters():
+            weight += noise * weight.std() * torch.randn_like(weight)
+    return Loaded(f"tiny-{seed}", network, None, frozenset(eos), 256, vocabulary)
+
+
+def mamba():
+    """A random recurrent model, whose state cannot be taken back."""
+    config = transformers.MambaConfig(
+        vocab_size=8, hidden_size=16, state_size=4, num_hidden_layers=1, eos_token_id=None, bos_token_id=None
+    )
+    return Loaded("tiny-mamba", transformers.MambaForCausalLM(config).eval(), None, frozenset(), 256, 8)

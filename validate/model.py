@@ -1,0 +1,115 @@
+"""A causal language model as forward(tokens) and rewind(length)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import cache_utils
+
+from validate.loading import Loaded
+
+REWINDABLE_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
+
+
+class NotRewindable(ValueError):
+    """The model carries state that cannot be taken back after a rejected draft."""
+
+
+class Model:
+    """One sequence through a causal language model, with a cache that is rewound by moving a length.
+
+    `length` is the number of tokens whose keys and values are in the cache. `vocabulary` cuts the logits
+    to the first ids where a target and its draft share fewer than they compute.
+    """
+
+    def __init__(self, loaded: Loaded, *, capacity: int, vocabulary: int | None = None) -> None:
+        refuse_if_not_rewindable(loaded)
+        self.name = loaded.name
+        self.vocabulary = vocabulary or loaded.rows
+        self.capacity = capacity
+        self.device = loaded.network.device
+        self._network = loaded.network
+        self._layers = [_Layer(capacity) for _ in range(_depth(loaded.network))]
+        self._cache = cache_utils.Cache(layers=list(self._layers))
+
+    @property
+    def length(self) -> int:
+        """Tokens in the cache."""
+        return self._layers[0].length
+
+    @torch.inference_mode()
+    def forward(self, tokens: Sequence[int], *, keep: int = 0) -> torch.Tensor:
+        """Append n tokens to the sequence; float32 logits [n, vocabulary], of the last `keep` alone if given.
+
+        Raises ValueError where the sequence would outgrow the capacity.
+        """
+        if self.length + len(tokens) > self.capacity:
+            needed = self.length + len(tokens)
+            raise ValueError(f"{self.name}: {needed} tokens do not fit a capacity of {self.capacity}")
+        ids = torch.tensor([tokens], device=self.device)
+        output = self._network(input_ids=ids, past_key_values=self._cache, use_cache=True, logits_to_keep=keep)
+        return output.logits[0, :, : self.vocabulary].float()
+
+    def rewind(self, length: int) -> None:
+        """Forget every token after the first `length`; no tensor is touched."""
+        if not 0 <= length <= self.length:
+            raise ValueError(f"{self.name}: cannot rewind {self.length} tokens to {length}")
+        for layer in self._layers:
+            layer.length = length
+
+
+class _Layer(cache_utils.CacheLayerMixin):
+    """Keys and values [1, heads, capacity, head_dim] of which the first `length` positions count."""
+
+    is_sliding = False
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__()
+        self.capacity = capacity
+        self.length = 0
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        self.dtype, self.device = key_states.dtype, key_states.device
+        self.keys, self.values = (
+            torch.zeros(*states.shape[:2], self.capacity, states.shape[3], dtype=states.dtype, device=states.device)
+            for states in (key_states, value_states)
+        )
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        assert self.keys is not None
+        assert self.values is not None
+        end = self.length + key_states.shape[2]
+        self.keys[:, :, self.length : end] = key_states
+        self.values[:, :, self.length : end] = value_states
+        self.length = end
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.length + query_length, 0
+
+    def get_seq_length(self) -> int:
+        return self.length
+
+    def get_max_length(self) -> int:
+        return self.capacity
+
+
+def refuse_if_not_rewindable(loaded: Loaded) -> None:
+    """Raise NotRewindable, naming the model, where a rejected token would leave a trace in its state."""
+    config = loaded.network.config.get_text_config()
+    strange = set(getattr(config, "layer_types", None) or ()) - REWINDABLE_LAYERS
+    if strange or loaded.network._is_stateful:
+        state = ", ".join(sorted(strange)) or "recurrent"
+        raise NotRewindable(
+            f"{loaded.name} ({type(loaded.network).__name__}) keeps {state} state that cannot be rewound after a "
+            "rejected draft; expected a model with attention layers only"
+        )
+
+
+def _depth(network: Any) -> int:
+    return network.config.get_text_config().num_hidden_layers
