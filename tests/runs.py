@@ -1,0 +1,48 @@
+"""Made-up traces and costs with known answers, for the tests of what is concluded from them."""
+
+from validate.costs import Cell, Costs, Sweep
+from validate.trace import DoneLine, Header, PromptLine, RoundLine, Trace
+
+STEP, VERIFY = 1.0, {1: 1.0, 2: 1.6, 3: 2.0, 4: 1.8, 5: 1.5}
+K = 4
+
+
+def costs(*, draft=None, step=STEP):
+    """A table without noise: VERIFY plain steps for n tokens, at every context from 0 to 1000."""
+    cells = {Cell("target", n, 1, context): step * v for n, v in VERIFY.items() for context in (0, 1000)}
+    if draft:
+        cells |= {Cell("draft", n, 1, context): step * draft * n for n in (1, 2) for context in (0, 1000)}
+    return Costs([Sweep(cells, (1.0, 1.0), (0.0, 0.0))] * 3)
+
+
+def header(**changed):
+    """Of a greedy lookup run."""
+    known = {"target": "T", "draft": "lookup", "k": K, "sampler": {"temperature": 0.0}, "rule": "one_hot", "seed": 0}
+    return Header(**{**known, "machine": {}, "versions": {}} | changed)
+
+
+def rounds(prompt, outcomes, *, arm="spec", repeat=0, draft=0.0, slower=1.0):
+    """Rounds of (drafted, accepted) at table prices; the last one ends the budget."""
+    lines, context = [], 100
+    for i, (drafted, accepted) in enumerate(outcomes):
+        times = {"draft_s": draft * STEP * drafted, "verify_s": slower * STEP * VERIFY[drafted + 1], "accept_s": 0.0}
+        end = "budget" if i == len(outcomes) - 1 else None
+        counts = {"context": context, "drafted": drafted, "accepted": accepted, "emitted": accepted + 1}
+        lines.append(RoundLine(prompt=prompt, arm=arm, repeat=repeat, index=i, **counts, beta=None, **times, end=end))
+        context += accepted + 1
+    return lines
+
+
+def trace(outcomes_by_prompt, *, domain=lambda prompt: prompt.split("-")[0], slower=1.0, draft=0.0, head=None):
+    """Every prompt in the plain, the speculative and the control arm; `slower` multiplies the speculative clock."""
+    prompts, lines, done = [], [], []
+    for prompt, outcomes in outcomes_by_prompt.items():
+        tokens = sum(accepted + 1 for _, accepted in outcomes)
+        for arm, repeat in (("plain", 0), ("spec", 0), ("plain", 1)):
+            own = outcomes if arm == "spec" else [(0, 0)] * tokens
+            made = rounds(prompt, own, arm=arm, repeat=repeat, draft=draft, slower=slower if arm == "spec" else 1.0)
+            seconds = sum(r.draft_s + r.verify_s + r.accept_s for r in made)
+            prompts.append(PromptLine(prompt, domain(prompt), arm, 100, repeat))
+            lines += made
+            done.append(DoneLine(prompt, arm, tokens + 1, seconds, 0.1, repeat))
+    return Trace(head or header(), tuple(prompts), tuple(lines), tuple(done))

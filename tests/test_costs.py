@@ -1,0 +1,67 @@
+import json
+
+import pytest
+
+from validate import costs
+from validate.costs import Cell, Costs, Sweep
+
+
+def sweep(scale=1.0, *, accept=(0.001, 0.003)):
+    seconds = {("target", 1): 1.0, ("target", 2): 1.6, ("target", 3): 1.5, ("draft", 1): 0.25, ("draft", 2): 0.5}
+    cells = {
+        Cell(model, n, 1, context): scale * (value + context / 1000)
+        for (model, n), value in seconds.items()
+        for context in (100, 200)
+    }
+    return Sweep(cells, (1.0, 1.1), accept)
+
+
+def test_a_costs_file_gives_back_its_sweeps(tmp_path):
+    path = tmp_path / "costs.jsonl"
+    for scale in (1.0, 2.0):
+        costs.append(path, sweep(scale))
+    assert costs.read(path).sweeps == [sweep(1.0), sweep(2.0)]
+
+
+def test_the_table_holds_medians_and_keeps_the_jags():
+    pair = Costs([sweep(1.0), sweep(1.0), sweep(50.0)]).pair()
+    assert [pair.target.seconds(n, context=100) for n in (1, 2, 3)] == pytest.approx([1.1, 1.7, 1.6])
+    assert pair.draft.seconds(1, context=150) == pytest.approx(0.4)
+
+
+def test_the_overhead_is_what_accepting_a_draft_costs_beyond_one_token():
+    assert Costs([sweep(), sweep(accept=(0.002, 0.006)), sweep()]).overhead == pytest.approx(0.002)
+    assert Costs([sweep(accept=(0.003, 0.001))]).overhead == 0
+
+
+def test_the_drift_is_the_repeated_cells_second_time_over_its_first():
+    assert Costs([sweep()] * 3).drift == pytest.approx(1.1)
+
+
+def test_rows_carry_quartiles_around_the_median():
+    row = Costs([sweep(s) for s in (1.0, 2.0, 3.0)]).rows()[0]
+    assert (row["model"], row["n"], row["context"]) == ("draft", 1, 100)
+    assert row["low"] < row["seconds"] < row["high"]
+
+
+def test_a_model_that_was_not_timed_has_no_table():
+    target_only = Sweep({c: s for c, s in sweep().cells.items() if c.model == "target"}, (1, 1), (0, 0))
+    assert Costs([target_only]).table("draft") is None
+    assert Costs([target_only]).pair().round is not None
+
+
+def test_a_torn_last_line_is_dropped(tmp_path):
+    path = tmp_path / "costs.jsonl"
+    costs.append(path, sweep())
+    with path.open("a") as file:
+        file.write('{"cells": [["targ')
+    assert costs.read(path).sweeps == [sweep()]
+
+
+@pytest.mark.parametrize("head", [json.dumps({"format": "specmath.costs", "version": 2}), "hello", "[]"])
+def test_another_version_or_format_is_refused_in_one_line(tmp_path, head):
+    path = tmp_path / "costs.jsonl"
+    path.write_text(head + "\n")
+    with pytest.raises(ValueError, match="expected version 1 of specmath.costs") as caught:
+        costs.read(path)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,78 @@
+"""Measure the cost table of a model: one forward over n new tokens after a context.
+
+Every shape is warmed, the cells of a sweep run in a fresh random order, and one cell is repeated at the end of
+each sweep: its drift is printed beside the table. Sweeps may be spread over a run, so that the table sees the same
+machine as what it predicts.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from validate.costs import Cell, Sweep
+from validate.decoder import Decoder, Streams
+from validate.drafters import Proposal, one_hot
+from validate.loading import Loaded
+from validate.model import Model
+
+
+class CostBench:
+    """Times forwards of each model over its lengths after each context, and the acceptance of k drafts.
+
+    `lengths` maps "target", and "draft" if there is one, to the n to time; the acceptance timed is that of `decoder`.
+    """
+
+    def __init__(
+        self,
+        models: dict[str, Loaded],
+        lengths: dict[str, Sequence[int]],
+        contexts: Sequence[int],
+        decoder: Decoder,
+    ) -> None:
+        self._decoder = decoder
+        self._rng = np.random.default_rng(0)
+        self._models = {
+            (name, context): self._filled(loaded, context, max(lengths[name]))
+            for name, loaded in models.items()
+            for context in contexts
+        }
+        self._cells = [Cell(name, n, 1, context) for name, context in self._models for n in lengths[name]]
+
+    def warm(self) -> None:
+        """Run every shape once, untimed."""
+        self.sweep()
+
+    def sweep(self) -> Sweep:
+        """Time every cell once, in random order, then the first again, then the acceptance."""
+        order = [self._cells[i] for i in self._rng.permutation(len(self._cells))]
+        cells = {cell: self._forward(cell) for cell in order}
+        control = cells[self._cells[0]], self._forward(self._cells[0])
+        return Sweep(cells, control, (self._accept(0), self._accept(self._decoder.k)))
+
+    def _filled(self, loaded: Loaded, context: int, longest: int) -> Model:
+        vocabulary = self._decoder.target.vocabulary
+        model = Model(loaded, capacity=context + longest, vocabulary=vocabulary)
+        model.forward(self._tokens(context), keep=1)
+        return model
+
+    def _tokens(self, n: int) -> list[int]:
+        return self._rng.integers(self._decoder.target.vocabulary, size=n).tolist()
+
+    def _forward(self, cell: Cell) -> float:
+        model = self._models[cell.model, cell.context]
+        tokens = self._tokens(cell.n)
+        started = self._decoder.clock.now()
+        model.forward(tokens)
+        elapsed = self._decoder.clock.now() - started
+        model.rewind(cell.context)
+        return elapsed
+
+    def _accept(self, drafted: int) -> float:
+        target, clock = self._decoder.target, self._decoder.clock
+        logits = torch.randn(drafted + 1, target.vocabulary, device=target.device)
+        tokens = self._tokens(drafted)
+        proposal = Proposal(tokens, one_hot(tokens, logits))
+        started = clock.now()
+        self._decoder.judge(logits, proposal, Streams.seeded(0))
+        return clock.now() - started
