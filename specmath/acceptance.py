@@ -20,7 +20,6 @@ from operator import mul
 from typing import Any
 
 import numpy as np
-from scipy.special import xlog1py
 
 from specmath.draft import Chain, each_depth, plain, within
 from specmath.tally import NotIdentifiable, Pooled, Rounds, Tally
@@ -37,6 +36,9 @@ __all__ = [
     "Tally",
     "invert_mean",
 ]
+
+
+ROUNDING = 1e-12
 
 
 class Law(ABC):
@@ -95,7 +97,9 @@ def _all_or_nothing(hit, k):
 def _geometric_sum(alpha, k):
     """alpha + .. + alpha^k, to rounding also near alpha = 1, where the closed form loses its digits."""
     reject = 1.0 - np.asarray(alpha, dtype=float)
-    closed = -alpha * np.expm1(xlog1py(k, -reject)) / np.where(reject == 0, 1, reject)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_power = np.where(np.equal(k, 0), 0.0, k * np.log1p(-reject))
+    closed = -alpha * np.expm1(log_power) / np.where(reject == 0, 1, reject)
     return plain(np.where(reject == 0, k, closed))
 
 
@@ -114,7 +118,7 @@ def invert_mean(mean, k):
         middle = (low + high) / 2
         short = _geometric_sum(middle, k) < mean
         low, high = np.where(short, middle, low), np.where(short, high, middle)
-    solvable = (mean >= 0) & (mean <= k) & (k >= 1)
+    solvable = (mean >= 0) & (mean <= k * (1 + ROUNDING)) & (k >= 1)
     return plain(np.where(solvable, np.where(mean == 0, 0.0, high), np.nan))
 
 
