@@ -5,6 +5,7 @@ from collections import defaultdict
 
 import torch
 
+from validate.arrays import Arrays
 from validate.clock import Clock
 from validate.decoder import Decoder
 from validate.drafters import Lookup, Nothing
@@ -34,9 +35,10 @@ def main():
 
 def _arms(loaded, capacity):
     target = Model(loaded, capacity=capacity)
+    host = Arrays.on("cpu")
     common = (Sampler(), Clock("cpu"), loaded.eos)
-    plain = Decoder(target, Nothing(loaded.rows, "cpu"), *common, k=0)
-    lookup = Decoder(target, Lookup(loaded.rows, "cpu"), *common, k=K)
+    plain = Decoder(target, Nothing(host, loaded.rows), *common, k=0)
+    lookup = Decoder(target, Lookup(host, loaded.rows), *common, k=K)
     return {
         "ours plain": lambda ids: _ours(plain, ids),
         "theirs plain": lambda ids: _theirs(loaded, ids),

@@ -1,7 +1,8 @@
 """Made-up traces and costs with known answers, for the tests of what is concluded from them."""
 
 from validate.costs import Cell, Costs, Sweep
-from validate.trace import DoneLine, Header, PromptLine, RoundLine, Trace
+from validate.lines import DoneLine, Header, PromptLine, RoundLine
+from validate.trace import Trace
 
 STEP, VERIFY = 1.0, {1: 1.0, 2: 1.6, 3: 2.0, 4: 1.8, 5: 1.5}
 K = 4

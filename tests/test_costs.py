@@ -62,6 +62,6 @@ def test_a_torn_last_line_is_dropped(tmp_path):
 def test_another_version_or_format_is_refused_in_one_line(tmp_path, head):
     path = tmp_path / "costs.jsonl"
     path.write_text(head + "\n")
-    with pytest.raises(ValueError, match="expected version 1 of specmath.costs") as caught:
+    with pytest.raises(ValueError, match=r"expected version 1 of specmath\.costs") as caught:
         costs.read(path)
     assert "\n" not in str(caught.value)

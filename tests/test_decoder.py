@@ -2,18 +2,20 @@
 
 import itertools
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-import array_api_compat.torch as xp
+import array_api_compat.torch
 from scipy import stats
 
 from specmath import acceptor
 from tests import tiny
 from validate import decoder as decoder_module
+from validate.arrays import Arrays
 from validate.clock import Clock
 from validate.decoder import Decoder
 from validate.drafters import Lookup, ModelDraft, Nothing, Proposal
@@ -21,15 +23,17 @@ from validate.model import Model
 from validate.sampler import Sampler
 
 PROMPT = [1, 5, 2, 7, 3, 3, 0, 6]
+HOST, TORCH = Arrays.on("cpu"), Arrays(array_api_compat.torch, "cpu")
 GREEDY, SAMPLED = Sampler(), Sampler(temperature=1.0)
 
 
-def make(target, draft="nothing", *, k=4, sampler=GREEDY, eos=None):
+def make(target, draft="nothing", *, k=4, sampler=GREEDY, eos=None, arrays=HOST):
     model = Model(target, capacity=128)
-    drafters = {"nothing": Nothing, "lookup": lambda v, d: Lookup(v, d, longest=2, shortest=1)}
-    drafter = (
-        drafters[draft](target.rows, "cpu") if draft in drafters else ModelDraft(Model(draft, capacity=128), sampler)
-    )
+    drafters = {"nothing": Nothing, "lookup": partial(Lookup, longest=2, shortest=1)}
+    if draft in drafters:
+        drafter = drafters[draft](arrays, target.rows)
+    else:
+        drafter = ModelDraft(arrays, Model(draft, capacity=128), sampler)
     return Decoder(model, drafter, sampler, Clock("cpu"), target.eos if eos is None else eos, k)
 
 
@@ -48,11 +52,12 @@ def reference(loaded, budget=24, prompt=PROMPT):
 
 @pytest.mark.parametrize("k", range(1, 7))
 @pytest.mark.parametrize("draft", ["nothing", "lookup", "model", "stranger"])
-def test_greedy_tokens_are_those_of_generate(draft, k):
+@pytest.mark.parametrize("arrays", [HOST, TORCH], ids=["numpy", "torch"])
+def test_greedy_tokens_are_those_of_generate(arrays, draft, k):
     """T14, T15, T17."""
     target = tiny.llama(vocabulary=12, seed=1)
     drafts = {"model": tiny.llama(vocabulary=12, seed=1, noise=0.2), "stranger": tiny.llama(vocabulary=12, seed=9)}
-    generation, _ = run(make(target, drafts.get(draft, draft), k=k))
+    generation, _ = run(make(target, drafts.get(draft, draft), k=k, arrays=arrays))
     assert generation.tokens == reference(target)
 
 
@@ -187,16 +192,14 @@ class ArgmaxDraftSoftmaxRow(ModelDraft):
 
     def propose(self, committed, k, stream):
         honest = super().propose(committed, k, stream)
-        with torch.inference_mode():
-            first = honest.q.argmax(-1)[:1].tolist()
-        return Proposal(first, honest.q[:1])
+        return Proposal(honest.q[:1].argmax(-1).tolist(), honest.q[:1])
 
 
-def sampled_decoder(kind=ModelDraft):
+def sampled_decoder(kind=ModelDraft, arrays=TORCH):
     target = tiny.llama(vocabulary=VOCABULARY, sharpness=12)
     draft = Model(tiny.llama(vocabulary=VOCABULARY, sharpness=12, noise=0.35), capacity=64)
     model = Model(target, capacity=64)
-    decoder = Decoder(model, kind(draft, SAMPLED), SAMPLED, Clock("cpu"), frozenset(), 2)
+    decoder = Decoder(model, kind(arrays, draft, SAMPLED), SAMPLED, Clock("cpu"), frozenset(), 2)
     return decoder, exact_law(target)
 
 
@@ -216,7 +219,7 @@ def test_the_law_test_catches_an_argmax_draft_that_reports_a_softmax_row():
 
 def test_lookup_drafts_leave_the_sampled_law_alone():
     target = tiny.llama(vocabulary=VOCABULARY, sharpness=12)
-    drafter = Lookup(VOCABULARY, "cpu", longest=1, shortest=1)
+    drafter = Lookup(HOST, VOCABULARY, longest=1, shortest=1)
     decoder = Decoder(Model(target, capacity=64), drafter, SAMPLED, Clock("cpu"), frozenset(), 2)
     assert p_value(decoder, exact_law(target)) > 0.01
 
@@ -230,4 +233,15 @@ def test_streams_of_uniforms_are_apart():
 
 def test_the_decoder_judges_with_the_acceptor_that_is_proved():
     assert decoder_module.verify is acceptor.verify
-    assert xp.__name__ == "array_api_compat.torch"
+
+
+def test_probabilities_stay_in_host_memory_on_a_cpu_and_on_the_device_elsewhere():
+    assert Arrays.on("cpu").xp is np
+    assert Arrays.on("cuda:0") == Arrays(array_api_compat.torch, "cuda:0")
+
+
+@pytest.mark.parametrize("sampler", [GREEDY, SAMPLED, Sampler(0.7, top_k=4, top_p=0.9)], ids=["0", "1", "0.7"])
+def test_numpy_and_torch_decode_the_same_tokens(sampler):
+    target, draft = tiny.llama(sharpness=10), tiny.llama(sharpness=10, noise=0.3)
+    both = [run(make(target, draft, sampler=sampler, arrays=a), budget=60)[0].tokens for a in (HOST, TORCH)]
+    assert both[0] == both[1]

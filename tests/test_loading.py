@@ -90,7 +90,7 @@ def test_tokenisers_with_the_same_tokens_that_split_text_differently_are_refused
     target, draft = with_tokenizer("big", WORDS, 9), with_tokenizer("small", WORDS, 9)
     draft.tokenizer.backend_tokenizer.normalizer = None
     draft.tokenizer.backend_tokenizer.pre_tokenizer = None
-    with pytest.raises(ValueError, match="encode .* differently"):
+    with pytest.raises(ValueError, match=r"encode .* differently"):
         common_vocabulary(target, draft)
 
 

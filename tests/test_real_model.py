@@ -4,6 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from validate.arrays import Arrays
 from validate.clock import Clock
 from validate.decoder import Decoder
 from validate.drafters import Lookup, ModelDraft, Nothing
@@ -13,6 +14,7 @@ from validate.sampler import Sampler
 from validate.workload import bundled
 
 pytestmark = pytest.mark.model
+HOST = Arrays.on("cpu")
 TIE = 1e-3  # logits this close are equal to what float32 kernels of different shapes agree on
 
 
@@ -56,7 +58,7 @@ def assert_same_or_tied(loaded, ids, tokens, expected):
 @pytest.mark.parametrize("prompt", bundled(1), ids=lambda p: p.id)
 def test_lookup_decoding_gives_the_tokens_of_generate(smollm, prompt):
     ids = smollm.encode(prompt.messages)
-    tokens, _ = decoded(smollm, Lookup(smollm.rows, "cpu"), ids, k=4, budget=24)
+    tokens, _ = decoded(smollm, Lookup(HOST, smollm.rows), ids, k=4, budget=24)
     assert_same_or_tied(smollm, ids, tokens, generated(smollm, ids, 24))
 
 
@@ -64,7 +66,7 @@ def test_lookup_decoding_gives_the_tokens_of_generate(smollm, prompt):
 @pytest.mark.parametrize("prompt", bundled(), ids=lambda p: p.id)
 def test_every_bundled_prompt_gives_the_tokens_of_generate(smollm, prompt):
     ids, expected = smollm.encode(prompt.messages), None
-    for drafter, k in ((Nothing(smollm.rows, "cpu"), 0), (Lookup(smollm.rows, "cpu"), 4)):
+    for drafter, k in ((Nothing(HOST, smollm.rows), 0), (Lookup(HOST, smollm.rows), 4)):
         tokens, _ = decoded(smollm, drafter, ids, k=k, budget=64)
         expected = expected or generated(smollm, ids, 64)
         assert_same_or_tied(smollm, ids, tokens, expected)
@@ -72,7 +74,7 @@ def test_every_bundled_prompt_gives_the_tokens_of_generate(smollm, prompt):
 
 def test_the_target_as_its_own_draft_is_accepted_whole(smollm):
     ids = smollm.encode(bundled(1)[0].messages)
-    draft = ModelDraft(Model(smollm, capacity=len(ids) + 32), Sampler())
+    draft = ModelDraft(HOST, Model(smollm, capacity=len(ids) + 32), Sampler())
     tokens, rounds = decoded(smollm, draft, ids, k=4, budget=16)
     assert [(r.drafted, r.accepted) for r in rounds] == [(4, 4)] * 3
     assert_same_or_tied(smollm, ids, tokens, generated(smollm, ids, 16))

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specmath.acceptance import Rounds
-from validate.trace import DoneLine, Header, PromptLine, RoundLine, Trace, TraceWriteError, Writer, read
+from validate.lines import DoneLine, Header, PromptLine, RoundLine
+from validate.trace import Trace, TraceWriteError, Writer, read
 
 HEADER = Header(
     target="target/model",

@@ -79,11 +79,15 @@ class Costs:
 
 
 def append(path: pathlib.Path, sweep: Sweep) -> None:
-    """Add one sweep to a costs file, beginning it where there is none."""
-    head = "" if path.exists() else json.dumps({"format": FORMAT, "version": VERSION}) + "\n"
+    """Add one sweep to a costs file, beginning it where there is none; half a line left by a crash is cut off."""
+    whole = path.read_bytes().rpartition(b"\n") if path.exists() else (b"", b"", b"")
+    size = len(whole[0] + whole[1])
+    head = "" if size else json.dumps({"format": FORMAT, "version": VERSION}) + "\n"
     cells = [[*cell, seconds] for cell, seconds in sweep.cells.items()]
-    with path.open("a") as file:
-        file.write(head + json.dumps({"cells": cells, "control": sweep.control, "accept": sweep.accept}) + "\n")
+    line = json.dumps({"cells": cells, "control": sweep.control, "accept": sweep.accept}) + "\n"
+    with path.open("ab") as file:
+        file.truncate(size)
+        file.write((head + line).encode())
 
 
 def read(path: pathlib.Path) -> Costs:

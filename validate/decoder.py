@@ -7,8 +7,8 @@ is the same round with d = 0.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import array_api_compat.torch as xp
 import numpy as np
 import torch
 
@@ -139,33 +139,30 @@ class Decoder:
         """Take in the prompt; the token drawn after it."""
         self.target.rewind(0)
         self.drafter.start(prompt)
-        p = self.sampler(self.target.forward(prompt, keep=1), xp=xp)[-1]
-        return int(draw(p, _uniforms(streams.recover, (), p), xp=xp))
+        arrays = self.drafter.arrays
+        p = self.sampler(arrays.native(self.target.forward(prompt, keep=1)), xp=arrays.xp)[-1]
+        return int(draw(p, arrays.uniforms(streams.recover.random()), xp=arrays.xp))
 
     @torch.inference_mode()
     def judge(self, logits: torch.Tensor, proposal: Proposal, streams: Streams) -> tuple[list[int], int, tuple | None]:
         """Emitted tokens, how many of them are accepted drafts, and beta where the target samples."""
-        p = self.sampler(logits, xp=xp)
-        drafted = len(proposal.tokens)
+        arrays = self.drafter.arrays
+        p = self.sampler(arrays.native(logits), xp=arrays.xp)
         verdict = verify(
-            torch.tensor(proposal.tokens, dtype=torch.int64, device=p.device),
+            arrays.tokens(proposal.tokens),
             proposal.q,
             p,
-            _uniforms(streams.accept, drafted, p),
-            _uniforms(streams.recover, (), p),
-            xp=xp,
+            arrays.uniforms(streams.accept.random(len(proposal.tokens))),
+            arrays.uniforms(streams.recover.random()),
+            xp=arrays.xp,
         )
         accepted = int(verdict.accepted)
         if accepted < 0:
             raise ValueError(f"the logits of {self.target.name} hold a NaN; expected numbers: try another dtype")
         return verdict.tokens[: accepted + 1].tolist(), accepted, self._beta(p, proposal, verdict)
 
-    def _beta(self, p: torch.Tensor, proposal: Proposal, verdict: Verdict) -> tuple[float, ...] | None:
+    def _beta(self, p: Any, proposal: Proposal, verdict: Verdict) -> tuple[float, ...] | None:
         if self.sampler.temperature == 0:
             return None
-        tested = min(int(verdict.accepted) + 1, len(proposal.tokens))
-        return tuple(torch.minimum(p[:tested], proposal.q[:tested]).sum(-1).tolist())
-
-
-def _uniforms(stream: np.random.Generator, shape: int | tuple[()], like: torch.Tensor) -> torch.Tensor:
-    return torch.as_tensor(stream.random(shape), dtype=torch.float64, device=like.device)
+        tested, xp = min(int(verdict.accepted) + 1, len(proposal.tokens)), self.drafter.arrays.xp
+        return tuple(xp.sum(xp.minimum(p[:tested], proposal.q[:tested]), axis=-1).tolist())

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Protocol
+from typing import Any, Protocol
 
-import array_api_compat.torch as xp
 import numpy as np
-import torch
 
 from specmath.acceptor import draw
+from validate.arrays import Arrays
 from validate.model import Model
 from validate.sampler import Sampler
 
@@ -19,14 +18,17 @@ class Proposal:
     """Drafted tokens [d] and the rows of q [d, V] they were drawn from; one-hot where nothing was drawn."""
 
     tokens: list[int]
-    q: torch.Tensor
+    q: Any
 
 
 class Drafter(Protocol):
-    """Proposes up to k tokens after the committed ones; `rule` names the acceptance rule its alpha belongs to."""
+    """Proposes up to k tokens after the committed ones; `rule` names the acceptance rule its alpha belongs to,
+    `arrays` the library that its rows are in.
+    """
 
     name: str
     rule: str
+    arrays: Arrays
 
     def start(self, prompt: Sequence[int]) -> None:
         """Forget the last prompt and take in the next."""
@@ -35,20 +37,14 @@ class Drafter(Protocol):
         """At most k tokens to follow `committed`."""
 
 
-def one_hot(tokens: Sequence[int], like: torch.Tensor) -> torch.Tensor:
-    """Rows [d, V] with all mass on the given tokens, V and device as in `like`."""
-    rows = like.new_zeros(len(tokens), like.shape[-1])
-    rows[range(len(tokens)), list(tokens)] = 1.0
-    return rows
-
-
 class Nothing:
     """Plain decoding: a round is one token of the target."""
 
     name, rule = "none", "standard"
 
-    def __init__(self, vocabulary: int, device: torch.device | str) -> None:
-        self._rows = torch.zeros(0, vocabulary, device=device)
+    def __init__(self, arrays: Arrays, vocabulary: int) -> None:
+        self.arrays = arrays
+        self._rows = arrays.one_hot([], vocabulary)
 
     def start(self, prompt: Sequence[int]) -> None:
         """Nothing to take in."""
@@ -68,8 +64,9 @@ class Lookup:
 
     name, rule = "lookup", "one_hot"
 
-    def __init__(self, vocabulary: int, device: torch.device | str, *, longest: int = 3, shortest: int = 2) -> None:
-        self._rows = torch.zeros(1, vocabulary, device=device)
+    def __init__(self, arrays: Arrays, vocabulary: int, *, longest: int = 3, shortest: int = 2) -> None:
+        self.arrays = arrays
+        self._vocabulary = vocabulary
         self._sizes = range(longest, shortest - 1, -1)
 
     def start(self, prompt: Sequence[int]) -> None:
@@ -82,8 +79,8 @@ class Lookup:
         """Continuation of the latest match, of at most k tokens."""
         self._learn(committed)
         start = next(filter(None, (self._next.get(tuple(committed[-n:])) for n in self._sizes)), len(committed))
-        tokens = list(takewhile(lambda t: t < self._rows.shape[-1], committed[start : start + k]))
-        return Proposal(tokens, one_hot(tokens, self._rows))
+        tokens = list(takewhile(lambda t: t < self._vocabulary, committed[start : start + k]))
+        return Proposal(tokens, self.arrays.one_hot(tokens, self._vocabulary))
 
     def _learn(self, committed: Sequence[int]) -> None:
         """Index every n-gram that has a token after it."""
@@ -99,7 +96,8 @@ class ModelDraft:
 
     rule = "standard"
 
-    def __init__(self, model: Model, sampler: Sampler) -> None:
+    def __init__(self, arrays: Arrays, model: Model, sampler: Sampler) -> None:
+        self.arrays = arrays
         self.name = model.name
         self.rule = "one_hot" if sampler.temperature == 0 else "standard"
         self._model = model
@@ -114,15 +112,14 @@ class ModelDraft:
     def propose(self, committed: Sequence[int], k: int, stream: np.random.Generator) -> Proposal:
         """k tokens; the cache first drops what was rejected, then takes in what it has not seen."""
         self._agree_with(committed)
-        tokens: list[int] = []
-        rows = []
+        xp, tokens, rows = self.arrays.xp, list[int](), []
         for v in stream.random(k):
-            q = self._sampler(self._feed([*committed, *tokens][len(self._fed) :]), xp=xp)[-1]
-            rows.append(q)
-            tokens.append(int(draw(q, torch.tensor(v, dtype=torch.float64, device=q.device), xp=xp)))
-        return Proposal(tokens, torch.stack(rows) if rows else torch.zeros(0, self._model.vocabulary))
+            logits = self._feed([*committed, *tokens][len(self._fed) :])
+            rows.append(self._sampler(self.arrays.native(logits), xp=xp)[-1])
+            tokens.append(int(draw(rows[-1], self.arrays.uniforms(v), xp=xp)))
+        return Proposal(tokens, xp.stack(rows) if rows else self.arrays.one_hot([], self._model.vocabulary))
 
-    def _feed(self, tokens: list[int]) -> torch.Tensor:
+    def _feed(self, tokens: list[int]) -> Any:
         self._fed += tokens
         return self._model.forward(tokens, keep=1)
 

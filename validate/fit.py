@@ -18,7 +18,8 @@ from specmath.cost import Pair, RoundTime
 from specmath.draft import Chain
 from specmath.estimate import Estimate, alpha, block_efficiency, quotient
 from specmath.estimate import fit as fit_law
-from validate.trace import RoundLine, Trace
+from validate.lines import RoundLine
+from validate.trace import Trace
 from validate.workload import halves
 
 

@@ -52,6 +52,7 @@ def load(name: str = BUNDLED, *, device: str = "cpu", dtype: str = "float32") ->
 
     Raises ValueError in one line where there is no such model (with the way to get it) or it is no causal model.
     """
+    transformers.utils.logging.disable_progress_bar()
     directory = _directory(name)
     config = _config(name, directory)
     _require_causal(name, config)

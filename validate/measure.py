@@ -12,7 +12,7 @@ import torch
 
 from validate.costs import Cell, Sweep
 from validate.decoder import Decoder, Streams
-from validate.drafters import Proposal, one_hot
+from validate.drafters import Proposal
 from validate.loading import Loaded
 from validate.model import Model
 
@@ -72,7 +72,7 @@ class CostBench:
         target, clock = self._decoder.target, self._decoder.clock
         logits = torch.randn(drafted + 1, target.vocabulary, device=target.device)
         tokens = self._tokens(drafted)
-        proposal = Proposal(tokens, one_hot(tokens, logits))
+        proposal = Proposal(tokens, self._decoder.drafter.arrays.one_hot(tokens, target.vocabulary))
         started = clock.now()
         self._decoder.judge(logits, proposal, Streams.seeded(0))
         return clock.now() - started

@@ -14,15 +14,17 @@ from typing import Any
 import torch
 
 from validate import costs
+from validate.arrays import Arrays
 from validate.clock import Clock
 from validate.decoder import Decoder, Generation
 from validate.drafters import Drafter, Lookup, ModelDraft, Nothing
+from validate.lines import DoneLine, Header, PromptLine, RoundLine
 from validate.loading import Loaded, common_vocabulary, load
 from validate.measure import CostBench
 from validate.model import Model
 from validate.sampler import Sampler
 from validate.trace import FILE as TRACE
-from validate.trace import DoneLine, Header, PromptLine, RoundLine, Writer
+from validate.trace import Writer
 from validate.workload import Prompt, digest, seed_of
 
 COSTS = costs.FILE
@@ -130,24 +132,25 @@ class Study:
         context = min(m.context for m in (self._target, self._draft) if m)
         if len(ids) + self.settings.budget > context:
             raise ValueError(
-                f"prompt {prompt.id!r} has {len(ids)} tokens; with {self.settings.budget} new ones it exceeds the context "
-                f"of {context} tokens: shorten it or lower --tokens"
+                f"prompt {prompt.id!r} has {len(ids)} tokens; with {self.settings.budget} new ones it exceeds the "
+                f"context of {context} tokens: shorten it or lower --tokens"
             )
         return ids
 
     def _both_arms(self) -> dict[str, Decoder]:
         target = Model(self._target, capacity=self._capacity, vocabulary=self.vocabulary)
         common = (self.settings.sampler, Clock(self.settings.device), self._target.eos)
+        arrays = Arrays.on(target.device)
         return {
-            "plain": Decoder(target, Nothing(self.vocabulary, target.device), *common, k=0),
-            "spec": Decoder(target, self._drafter(target), *common, k=self.settings.k),
+            "plain": Decoder(target, Nothing(arrays, self.vocabulary), *common, k=0),
+            "spec": Decoder(target, self._drafter(arrays), *common, k=self.settings.k),
         }
 
-    def _drafter(self, target: Model) -> Drafter:
+    def _drafter(self, arrays: Arrays) -> Drafter:
         if self._draft is None:
-            return Lookup(self.vocabulary, target.device)
+            return Lookup(arrays, self.vocabulary)
         model = Model(self._draft, capacity=self._capacity, vocabulary=self.vocabulary)
-        return ModelDraft(model, self.settings.sampler)
+        return ModelDraft(arrays, model, self.settings.sampler)
 
     def _warm_bench(self) -> CostBench:
         """Every arm and every shape once, untimed; the costs span the contexts of the run."""
@@ -176,7 +179,7 @@ class Study:
 
 
 def cost_bench(settings: Settings, lengths: Sequence[int], contexts: Sequence[int]) -> CostBench:
-    """A bench without a study: the target over `lengths`, a draft over one token, after each context.
+    """A bench without a study: the target over `lengths`, a draft over one token and two, after each context.
 
     Raises ValueError for a context that the models do not hold.
     """
@@ -187,9 +190,9 @@ def cost_bench(settings: Settings, lengths: Sequence[int], contexts: Sequence[in
         raise ValueError(f"context: found {max(contexts)} tokens, expected at most {room} before {max(lengths)} more")
     vocabulary = common_vocabulary(models["target"], models["draft"]) if "draft" in models else models["target"].rows
     target = Model(models["target"], capacity=1, vocabulary=vocabulary)
-    nothing = Nothing(vocabulary, target.device)
+    nothing = Nothing(Arrays.on(target.device), vocabulary)
     decoder = Decoder(target, nothing, settings.sampler, Clock(settings.device), frozenset(), k=settings.k)
-    return CostBench(models, {"target": lengths, "draft": (1,)}, contexts, decoder)
+    return CostBench(models, {"target": lengths, "draft": (1, 2)}, contexts, decoder)
 
 
 def machine(settings: Settings) -> dict:

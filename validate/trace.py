@@ -1,144 +1,38 @@
 """The trace of a run: each round as it happened, in JSON Lines, readable at any moment of a run.
 
-Line 1 is the header. A prompt is then decoded once per arm and repeat: a prompt line, its rounds, a done line. The
-token that the prefill produces belongs to no round, so tokens_out = 1 + sum of emitted. A round that EOS or the
-budget cuts among its accepted drafts records as drafted only what it kept: those were accepted, the rest never
-counted, so the round is censored and holds no rejection.
+Line 1 is the header. A prompt is then decoded once per arm and repeat: a prompt line, its rounds, a done line
+(`validate.lines`).
 """
 
-import json
-import math
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import MISSING, dataclass, fields
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass
+from typing import Self
 
 from specmath.acceptance import Rounds
+from validate.lines import (
+    KINDS,
+    ORIGIN,
+    DoneLine,
+    Header,
+    Key,
+    Line,
+    PromptLine,
+    RoundLine,
+    build,
+    dumps,
+    loads,
+    record_of,
+)
 
 FORMAT, VERSION, FILE = "specmath.trace", 1, "trace.jsonl"
-ARMS = ("plain", "spec")
 _SAME_RUN = ("target", "draft", "k", "sampler", "rule", "seed", "prompts")
-_COUNTS = {"k", "tokens_in", "index", "context", "drafted", "accepted", "emitted", "tokens_out", "repeat"}
-_TEXTS = {"prompt", "domain", "rule"}
-_SECONDS = {"draft_s", "verify_s", "accept_s", "seconds", "prefill_s"}
-_KEY = {"index": "round"}
-_ORIGIN = "one object per line, as specmath run wrote them"
-
-Key = tuple[str, str, int]
 
 
 class TraceWriteError(OSError):
     """A line could not be written; the message says what the file holds and how to go on."""
-
-
-@dataclass(frozen=True)
-class Header:
-    """What was run, and on what, as JSON values; `prompts` is the digest of the workload, if known."""
-
-    target: str
-    draft: str
-    k: int
-    sampler: Mapping[str, Any]
-    rule: str
-    seed: int
-    machine: Any
-    versions: Any
-    prompts: str | None = None
-
-    def __post_init__(self) -> None:
-        _check_fields(self)
-
-
-class _Line:
-    """What the lines of one decoding share; a control is the same prompt and arm with another `repeat`."""
-
-    type: ClassVar[str]
-    prompt: str
-    arm: str
-    repeat: int
-
-    @property
-    def key(self) -> Key:
-        """Which decoding the line belongs to."""
-        return self.prompt, self.arm, self.repeat
-
-    def __post_init__(self) -> None:
-        _check_fields(self)
-        if self.arm not in ARMS:
-            raise ValueError(f"arm is {self.arm!r}; expected one of {', '.join(ARMS)}")
-
-
-@dataclass(frozen=True)
-class PromptLine(_Line):
-    """The decoding of a prompt of tokens_in tokens begins."""
-
-    type = "prompt"
-
-    prompt: str
-    domain: str
-    arm: str
-    tokens_in: int
-    repeat: int = 0
-
-
-@dataclass(frozen=True)
-class RoundLine(_Line):
-    """One round: counts in tokens, times in seconds; `context` is the number of tokens committed before it.
-
-    emitted = accepted + 1, the recovered or bonus token included; a round that its `end` cut among the
-    accepted drafts has emitted = accepted = drafted. beta: sum_x min(p, q) at each tested draft, or None.
-    Raises ValueError for anything else.
-    """
-
-    type = "round"
-
-    prompt: str
-    arm: str
-    index: int
-    context: int
-    drafted: int
-    accepted: int
-    emitted: int
-    beta: tuple[float, ...] | None
-    draft_s: float
-    verify_s: float
-    accept_s: float
-    end: str | None
-    repeat: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.end not in (None, "eos", "budget"):
-            raise ValueError(f'end is {self.end!r}; expected null, "eos" or "budget"')
-        if self.accepted > self.drafted:
-            raise ValueError(f"accepted is {self.accepted}; expected at most drafted, {self.drafted}")
-        cut = self.end is not None and self.emitted == self.accepted == self.drafted
-        if self.emitted != self.accepted + 1 and not cut:
-            raise ValueError(
-                f"emitted is {self.emitted} with {self.accepted} of {self.drafted} accepted; expected "
-                "accepted + 1, or emitted = accepted = drafted in a round cut by its end"
-            )
-
-
-@dataclass(frozen=True)
-class DoneLine(_Line):
-    """The decoding is finished: `seconds` for its rounds; the prefill and its token took prefill_s more."""
-
-    type = "done"
-
-    prompt: str
-    arm: str
-    tokens_out: int
-    seconds: float
-    prefill_s: float | None = None
-    repeat: int = 0
-    tokens: tuple[int, ...] | None = None
-    divergence: Mapping[str, Any] | None = None
-
-
-Line = PromptLine | RoundLine | DoneLine
 
 
 @dataclass(frozen=True)
@@ -181,7 +75,7 @@ class Writer:
         if os.path.exists(path) and os.path.getsize(path):
             raise FileExistsError(f"{path} exists already; resume it or choose another path")
         self._open(path, lines=0, finished=frozenset())
-        self._append({"format": FORMAT, "version": VERSION} | _record(header))
+        self._append({"format": FORMAT, "version": VERSION} | record_of(header))
 
     @classmethod
     def resume(cls, path: str | os.PathLike, header: Header, *, runs: int) -> Self:
@@ -201,7 +95,7 @@ class Writer:
 
     def write(self, line: Line) -> None:
         """Append one line."""
-        self._append({"type": line.type} | _record(line))
+        self._append({"type": line.type} | record_of(line))
         if isinstance(line, DoneLine):
             with self._explained():
                 os.fsync(self._file.fileno())
@@ -222,7 +116,7 @@ class Writer:
         self._size = self._file.tell()
 
     def _append(self, record: dict) -> None:
-        line = left = _dumps(record)
+        line = left = dumps(record)
         with self._explained():
             while left:
                 left = left[self._file.write(left) :]
@@ -251,12 +145,12 @@ def read(path: str | os.PathLike) -> Trace:
     book = _Book()
     for number, line in _whole_lines(path):
         try:
-            book.enter(_loads(line))
+            book.enter(loads(line))
         except ValueError as problem:
             raise ValueError(f"{path}:{number}: {problem}") from None
     if book.header is None:
-        raise ValueError(f"{path} holds no whole line; expected {_ORIGIN}")
-    prompts, rounds, done = (tuple(book.lines[kind]) for kind in _KINDS)
+        raise ValueError(f"{path} holds no whole line; expected {ORIGIN}")
+    prompts, rounds, done = (tuple(book.lines[kind]) for kind in KINDS)
     return Trace(book.header, prompts, rounds, done, unread=book.unread)
 
 
@@ -265,20 +159,20 @@ class _Book:
 
     def __init__(self) -> None:
         self.header: Header | None = None
-        self.lines: dict[str, list] = {kind: [] for kind in _KINDS}
+        self.lines: dict[str, list] = {kind: [] for kind in KINDS}
         self.unread = 0
         self._emitted: dict[Key, int] = {}
         self._begun: set[Key] = set()
 
     def enter(self, record: dict) -> None:
         """Take in one line; raises ValueError where it is incomplete or contradicts those before."""
-        kind = _KINDS.get(str(record.get("type")))
+        kind = KINDS.get(str(record.get("type")))
         if self.header is None:
             self.header = _header(record)
         elif kind is None:
             self.unread += 1
         else:
-            line = _build(kind, record)
+            line = build(kind, record)
             self._account(line)
             self.lines[line.type].append(line)
 
@@ -309,11 +203,11 @@ def _finished(path: str | os.PathLike, runs: int) -> tuple[int, int, frozenset[s
     unfinished: set[str] = set()
     for number, line in _whole_lines(path):
         size += len(line)
-        record = _loads(line)
+        record = loads(line)
         prompt = record.get("prompt", "")
         if record.get("type") == "done":
             done[prompt] = done.get(prompt, 0) + 1
-        if record.get("type") in _KINDS:
+        if record.get("type") in KINDS:
             (unfinished.discard if done.get(prompt, 0) >= runs else unfinished.add)(prompt)
         if not unfinished:
             kept = (size, number, frozenset(done))
@@ -322,71 +216,17 @@ def _finished(path: str | os.PathLike, runs: int) -> tuple[int, int, frozenset[s
 
 def _header(record: dict) -> Header:
     if record.get("format") != FORMAT:
-        raise ValueError(f"no header of a trace; expected {_ORIGIN}")
+        raise ValueError(f"no header of a trace; expected {ORIGIN}")
     if record.get("version") != VERSION:
         found = f"trace version {record.get('version')}, this reads version {VERSION}"
         raise ValueError(f"{found}; read it with the release of specmath that wrote it")
-    return _build(Header, record)
+    return build(Header, record)
 
 
 def _check_same_run(path: str | os.PathLike, found: Header, header: Header) -> None:
     """Refuse to go on with the trace of other settings; machine and versions may differ."""
-    given, kept = _loads(_dumps(_record(header))), _record(found)
+    given, kept = loads(dumps(record_of(header))), record_of(found)
     for key in _SAME_RUN:
         if kept.get(key) != given.get(key):
             other = f"{path} holds a run with {key} {kept.get(key)!r}, not {given.get(key)!r}"
             raise ValueError(f"{other}; give the same settings or another path")
-
-
-_KINDS: dict[str, type[Line]] = {"prompt": PromptLine, "round": RoundLine, "done": DoneLine}
-_COLUMNS = {  # of each field its name, its key in JSON, its default (MISSING: required)
-    kind: tuple((f.name, _KEY.get(f.name, f.name), f.default) for f in fields(kind))
-    for kind in (Header, *_KINDS.values())
-}
-
-
-def _record(line: Header | Line) -> dict[str, Any]:
-    """JSON object of a line, without what is at its default."""
-    values = ((key, getattr(line, name), default) for name, key, default in _COLUMNS[type(line)])
-    return {key: value for key, value, default in values if value != default}
-
-
-def _build(kind: type, record: dict) -> Any:
-    """A line from its JSON object; raises ValueError for a missing key or a value that cannot be."""
-    missing = [key for _, key, default in _COLUMNS[kind] if default is MISSING and key not in record]
-    if missing:
-        raise ValueError(f'"{missing[0]}" is missing; expected it in every {kind.__name__}')
-    values = {name: record[key] for name, key, _ in _COLUMNS[kind] if key in record}
-    return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
-
-
-def _dumps(record: dict) -> bytes:
-    return json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
-
-
-def _loads(line: bytes) -> dict:
-    try:
-        record = json.loads(line)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
-        raise ValueError(f"not JSON; expected {_ORIGIN}") from None
-    if not isinstance(record, dict):
-        raise ValueError(f"found a {type(record).__name__}; expected {_ORIGIN}")
-    return record
-
-
-def _check_fields(line: object) -> None:
-    """Refuse ids that are no text, counts that are no whole numbers >= 0, times and betas that are no numbers."""
-    for name, value in vars(line).items():
-        if name in _TEXTS and not isinstance(value, str):
-            raise ValueError(f"{name} is {value!r}; expected a text")
-        if name in _COUNTS and (type(value) is not int or value < 0):
-            raise ValueError(f"{_KEY.get(name, name)} is {value!r}; expected a whole number >= 0")
-        unknown = value is None and name == "prefill_s"
-        if name in _SECONDS and not unknown and not (_is_number(value) and value >= 0):
-            raise ValueError(f"{name} is {value!r}; expected seconds >= 0")
-        if name == "beta" and not (value is None or (isinstance(value, list | tuple) and all(map(_is_number, value)))):
-            raise ValueError(f"beta is {value!r}; expected a list of numbers or null")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
