@@ -80,7 +80,7 @@ def residual(p, q, *, xp):
     [1.0, 0.0, 0.0]
     """
     p, q = _double(p, xp), _double(q, xp)
-    excess = xp.maximum(p - q, 0)
+    excess = xp.where(p <= q, 0, p - q)
     mass = xp.sum(excess, axis=-1, keepdims=True)
     empty = mass == 0
     return xp.where(empty, p, excess) / xp.where(empty, 1, mass)
@@ -104,8 +104,10 @@ def draw(weights, v, *, xp):
     total = cumulative[..., -1:]
     unusable = ~((total > 0) & (total < math.inf))
     refuse_rows(unusable, "no law to draw from; expected finite weights and one above 0", xp=xp)
-    beyond = (cumulative > v[..., None] * total) | (cumulative >= total)
-    token = xp.argmax(xp.astype(beyond & (weights > 0), xp.uint8), axis=-1)
+    ids, weighty = xp.arange(weights.shape[-1], device=weights.device), weights > 0
+    last = xp.max(xp.where(weighty, ids, -1), axis=-1, keepdims=True)
+    beyond = weighty & (cumulative > v[..., None] * total)
+    token = xp.min(xp.where(beyond, ids, last), axis=-1)
     return xp.where(unusable[..., 0], -1, token)
 
 

@@ -165,16 +165,16 @@ def fit(law, data):
 def more_prompts(estimate, threshold):
     """Prompts still missing until the interval would exclude `threshold`, at the present value and spread.
 
-    The half-width h facing the threshold shrinks as t_{P-1} / sqrt(P). The answer is n - P for the least n >
-    P with h (t_{n-1} / t_{P-1}) sqrt(P / n) < |value - threshold|, and 0 where the interval excludes it
-    already. None where no number of prompts is known to do: no interval to go by, or a value within a
-    millionth of h of the threshold.
+    The half-width h (of the longer side, where a bound cut the other) shrinks as t_{P-1} / sqrt(P). The answer
+    is n - P for the least n > P with h (t_{n-1} / t_{P-1}) sqrt(P / n) < |value - threshold|, and 0 where the
+    interval excludes it already. None where no number of prompts is known to do: no interval to go by, or a
+    value within a millionth of h of the threshold.
 
     >>> more_prompts(Estimate(0.7, 0.6, 0.8, 0.95, 20, "example"), 0.65)
     53
     """
     gap, prompts = abs(estimate.value - threshold), estimate.prompts
-    half = estimate.value - estimate.low if threshold < estimate.value else estimate.high - estimate.value
+    half = max(estimate.value - estimate.low, estimate.high - estimate.value)
     if not gap > 1e-6 * half:
         return None
     if half < gap:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -63,6 +64,7 @@ def test_a_gain_smaller_than_the_controls_own_deviation_is_noise():
     )
     assert verdict.verdict == "measure_more"
     assert "plain against plain" in verdict.reason
+    assert verdict.more_prompts is None
 
 
 def test_model_error_is_zero_where_the_clock_is_the_table_and_what_it_is_where_not():
@@ -94,6 +96,18 @@ def test_the_gap_adds_up_to_the_error():
 def test_the_gap_of_equal_accounts_is_nothing():
     same = compare.Breakdown(2.0, 0.1, 1.5, 0.02)
     assert set(compare.gap(same, same).values()) == {0.0}
+
+
+def test_what_a_plain_step_spends_outside_its_forward_is_no_overhead_of_a_round():
+    """All misses, 1.0 in the forward and .03 beside it in every arm: nothing to attribute, and no dominant overhead."""
+    trace = runs.trace({f"a-{i}": [MISS] * (5 + i) for i in range(4)})
+    rounds = tuple(replace(r, accept_s=0.03) for r in trace.rounds)
+    done = tuple(replace(d, seconds=d.seconds * 1.03) for d in trace.done)
+    ours = fit.sample_of(replace(trace, rounds=rounds, done=done))
+    measured = compare.measured_breakdown(ours)
+    assert (measured.verify, measured.overhead) == pytest.approx((1, 0))
+    shares = compare.gap(compare.predicted_breakdown(ours, PAIR, 4), measured)
+    assert list(shares.values()) == pytest.approx([0, 0, 0, 0], abs=1e-12)
 
 
 def test_both_accounts_of_a_round_agree_with_the_speedups():

@@ -110,12 +110,20 @@ def test_when_the_kinds_agree_the_next_step_is_one_for_all():
     assert run_document(synthetic.trace({"a": 0.05, "b": 0.05}), runs.costs())["next"].startswith("decode plainly")
 
 
+@pytest.mark.parametrize(("gap", "tie"), [(1e-5, True), (3.0, False)])
+def test_a_divergence_without_a_tie_is_told_apart(gap, tie):
+    found = synthetic.trace({"json": 0.9}, prompts=2)
+    apart = replace(found.done[1], divergence={"at": 3, "gap": gap})
+    document = run_document(replace(found, done=(found.done[0], apart, *found.done[2:])), runs.costs())
+    assert document["divergences"]["apart"][0]["tie"] is tie
+
+
 def test_divergences_are_counted_apart_under_greedy_and_not_expected_under_sampling():
     found = synthetic.trace({"json": 0.9}, prompts=2)
     apart = replace(found.done[1], divergence={"at": 3, "gap": 1e-6})
     greedy = run_document(replace(found, done=(found.done[0], apart, *found.done[2:])), runs.costs())["divergences"]
     assert (greedy["compared"], greedy["identical"]) == (4, 3)
-    assert greedy["apart"] == [{"prompt": "json-0", "arm": "spec", "repeat": 0, "at": 3, "gap": 1e-6}]
+    assert greedy["apart"] == [{"prompt": "json-0", "arm": "spec", "repeat": 0, "at": 3, "gap": 1e-6, "tie": True}]
     sampled = replace(found, header=runs.header(sampler={"temperature": 1.0}))
     assert run_document(sampled, runs.costs())["divergences"] is None
 

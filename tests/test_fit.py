@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -32,6 +34,17 @@ def test_rounds_at_the_prices_they_were_paid_predict_what_was_measured():
 
 def test_a_round_without_a_draft_costs_a_plain_step():
     assert fit.predicted_speedup(sample(a_1=[MISS] * 5), runs.costs().pair(), k=4).value == 1
+
+
+def test_the_overhead_of_a_draft_is_paid_by_rounds_that_drafted():
+    pair = replace(runs.costs().pair(), overhead=0.5)
+    assert fit.predicted_speedup(sample(a_1=[MISS, ALWAYS]), pair, k=4).value == pytest.approx(6 / (1 + 2))
+
+
+def test_a_round_cut_at_k_is_fully_accepted_where_its_first_k_drafts_were():
+    trace = runs.trace({"a-1": [(4, 2), (4, 2)]}, draft=0.1, head=runs.header(draft="D"))
+    times = fit.round_times(fit.sample_of(trace).prompts[0].spec, runs.costs(draft=0.1).pair(), 2)
+    assert [t.draft for t in times] == pytest.approx([0.2, 0.3])
 
 
 def test_cut_at_a_smaller_k_a_round_emits_and_costs_less():

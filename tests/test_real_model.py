@@ -1,5 +1,7 @@
 """SmolLM2-135M-Instruct in float32 against transformers' own generate: the same greedy tokens."""
 
+import warnings
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -47,12 +49,12 @@ def decoded(loaded, drafter, ids, *, k, budget):
 
 
 def assert_same_or_tied(loaded, ids, tokens, expected):
-    """Identity; or the gap of the top two logits at the first difference is a tie."""
+    """Identity; or the gap of the top two logits at the first difference is a tie, which is warned of and so counted."""
     if tokens != expected:
         at = next(i for i, (a, b) in enumerate(zip(tokens, expected, strict=True)) if a != b)
         gap = top_gap(loaded, [*ids, *expected[:at]])
         assert gap < TIE, f"token {at} differs where the top two logits are {gap} apart"
-        pytest.skip(f"floating-point tie at token {at}: the top two logits are {gap:.1e} apart")
+        warnings.warn(f"floating-point tie at token {at}: the top two logits are {gap:.1e} apart", stacklevel=2)
 
 
 @pytest.mark.parametrize("prompt", bundled(1), ids=lambda p: p.id)

@@ -9,10 +9,10 @@ class Clock:
     """Wall seconds on a device; reading it waits for the work queued before."""
 
     def __init__(self, device: str) -> None:
-        self._cuda = torch.device(device).type == "cuda"
+        self._device = torch.device(device)
 
     def now(self) -> float:
         """Seconds since an arbitrary start, after everything launched so far has finished."""
-        if self._cuda:
-            torch.cuda.synchronize()
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
         return time.perf_counter()

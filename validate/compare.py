@@ -95,12 +95,17 @@ def generalise(domain: str, draft: str, sample: Sample, cost: Pair, k: int) -> C
 
 
 def measured_breakdown(sample: Sample) -> Breakdown:
-    """The clock's own account of a mean round, in measured plain steps."""
+    """The clock's own account of a mean round, in measured plain steps.
+
+    What a plain step spends outside its forward counts with the verification, which replaces that step:
+    overhead is only what a round spends beyond it.
+    """
     rounds = [r for p in sample.prompts for r in p.spec.rounds]
     plain = [run for p in sample.prompts for run in (p.plain, p.control)]
     step = sum(run.seconds for run in plain) / sum(run.tokens for run in plain)
     unit = step * len(rounds)
-    draft, verify = sum(r.draft_s for r in rounds), sum(r.verify_s for r in rounds)
+    beside = step - sum(r.verify_s for run in plain for r in run.rounds) / sum(run.tokens for run in plain)
+    draft, verify = sum(r.draft_s for r in rounds), sum(r.verify_s + beside for r in rounds)
     whole = sum(p.spec.seconds for p in sample.prompts)
     tokens = sum(p.spec.tokens for p in sample.prompts) / len(rounds)
     return Breakdown(tokens, draft / unit, verify / unit, (whole - draft - verify) / unit)
@@ -157,7 +162,7 @@ def decide(sample: Sample, cost: Pair | None, k: int) -> Verdict:
     noise = abs(control_ratio(sample) - 1)
     decided = not speedup.low <= 1 <= speedup.high and not math.isnan(speedup.low) and abs(speedup.value - 1) > noise
     if not decided:
-        return Verdict("measure_more", k, more_prompts(speedup, 1.0), speedup, _undecided(speedup, noise))
+        return Verdict("measure_more", k, more_prompts(speedup, 1.0) or None, speedup, _undecided(speedup, noise))
     if speedup.value < 1:
         return Verdict("dont_use", 0, 0, speedup, _account(sample))
     return Verdict("use", best_cut(sample, cost, k) if cost else k, 0, speedup, _account(sample))

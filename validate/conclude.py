@@ -38,6 +38,7 @@ LOOKUP = "lookup"
 EVERYTHING = "all"
 TOTAL_BOUND, DOMAIN_BOUND, CONTROL_FACTOR = 0.05, 0.10, 1.5
 MANY = 1000
+TIE_LOGITS = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.1}  # gaps that kernels of different shapes may close
 
 
 @dataclass(frozen=True)
@@ -198,12 +199,12 @@ def _costs(costs: Costs) -> dict[str, Any]:
     return cells | {"overhead": costs.overhead, "drift": costs.drift}
 
 
-def _outside_forwards(case: Case) -> float:
-    """Share of the decode time of all arms that no model's forward accounts for."""
-    drafts_by_model = case.header.draft != LOOKUP
+def _outside_forwards(case: Case) -> float | None:
+    """Share of the decode time of all arms outside the target's forwards; None where a model drafts too."""
+    if case.header.draft != LOOKUP:
+        return None
     runs: list[Run] = [run for p in case.sample.prompts for run in (p.plain, p.control, p.spec)]
-    inside = sum(r.verify_s + drafts_by_model * r.draft_s for run in runs for r in run.rounds)
-    return 1 - inside / sum(run.seconds for run in runs)
+    return 1 - sum(r.verify_s for run in runs for r in run.rounds) / sum(run.seconds for run in runs)
 
 
 def _divergences(trace: Trace) -> dict[str, Any] | None:
@@ -211,7 +212,12 @@ def _divergences(trace: Trace) -> dict[str, Any] | None:
     if trace.header.sampler.get("temperature"):
         return None
     compared = len(trace.done) - len({line.prompt for line in trace.done})
-    apart = [{"prompt": d.prompt, "arm": d.arm, "repeat": d.repeat, **d.divergence} for d in trace.done if d.divergence]
+    tied = TIE_LOGITS[trace.header.machine.get("dtype", "float32")]
+    apart = [
+        {"prompt": d.prompt, "arm": d.arm, "repeat": d.repeat, **d.divergence, "tie": d.divergence["gap"] < tied}
+        for d in trace.done
+        if d.divergence
+    ]
     return {"compared": compared, "identical": compared - len(apart), "apart": apart}
 
 

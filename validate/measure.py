@@ -63,7 +63,7 @@ class CostBench:
         model = self._models[cell.model, cell.context]
         tokens = self._tokens(cell.n)
         started = self._decoder.clock.now()
-        model.forward(tokens)
+        model.forward(tokens, keep=0 if cell.model == "target" else 1)
         elapsed = self._decoder.clock.now() - started
         model.rewind(cell.context)
         return elapsed

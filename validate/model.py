@@ -89,13 +89,19 @@ class _Layer(cache_utils.CacheLayerMixin):
         self.length = end
         return self.keys[:, :, :end], self.values[:, :, :end]
 
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.length + query_length, 0
+    def get_mask_sizes(self, query_length: int | torch.Tensor) -> tuple[int, int]:
+        """Length and offset of the mask; transformers 5.0 gives the positions, later releases their number."""
+        new = query_length if isinstance(query_length, int) else len(query_length)
+        return self.length + new, 0
 
     def get_seq_length(self) -> int:
         return self.length
 
     def get_max_length(self) -> int:
+        return self.capacity
+
+    def get_max_cache_shape(self) -> int:
+        """The name of get_max_length in transformers 5.0."""
         return self.capacity
 
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from specmath.sampling import warp
 
 
@@ -13,6 +15,10 @@ class Sampler:
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a parameter outside the domain that warp gives it."""
+        self(np.zeros(1), xp=np)
 
     def __call__(self, logits, *, xp):
         """Probabilities of logits [..., V] under array library `xp`."""

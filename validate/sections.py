@@ -239,19 +239,26 @@ def _time_spent(document: Mapping[str, Any]) -> Section:
             ("at table prices", document["breakdown"]["predicted"]),
         )
     )
-    outside = f"{percent(document['outside_forwards'], '')} of the decode time lies outside model forwards."
+    share = document["outside_forwards"]
+    outside = [] if share is None else [f"{percent(share, '')} of the decode time lies outside model forwards."]
     columns = ("a mean round", "tokens", *(f"{part} [plain steps]" for part in PARTS))
-    return Section("Where the time went", (), columns, rows, (outside, *_identity(document["divergences"])))
+    return Section("Where the time went", (), columns, rows, (*outside, *_identity(document["divergences"])))
 
 
 def _identity(found: Mapping[str, Any] | None) -> list[str]:
     if found is None:
         return []
-    apart = [
-        f"{d['prompt']} ({d['arm']}) at token {d['at']}, top two logits {d['gap']:.2g} apart" for d in found["apart"]
+    identical = f"Greedy outputs identical to plain decoding: {found['identical']} of {found['compared']}."
+    kinds = {True: "Ties of floating point, counted apart", False: "DIFFERENT WITHOUT A TIE, which is a defect"}
+    return [identical] + [
+        f"{kind}: {'; '.join(_apart(d) for d in found['apart'] if d['tie'] is tie)}."
+        for tie, kind in kinds.items()
+        if any(d["tie"] is tie for d in found["apart"])
     ]
-    ties = f" Ties, counted apart: {'; '.join(apart)}." if apart else ""
-    return [f"Greedy outputs identical to plain decoding: {found['identical']} of {found['compared']}.{ties}"]
+
+
+def _apart(found: Mapping[str, Any]) -> str:
+    return f"{found['prompt']} ({found['arm']}) at token {found['at']}, top two logits {found['gap']:.2g} apart"
 
 
 def _provenance(document: Mapping[str, Any]) -> Section:

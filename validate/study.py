@@ -17,6 +17,7 @@ from validate import costs
 from validate.arrays import Arrays
 from validate.clock import Clock
 from validate.decoder import Decoder, Generation
+from validate.document import version
 from validate.drafters import Drafter, Lookup, ModelDraft, Nothing
 from validate.lines import DoneLine, Header, PromptLine, RoundLine
 from validate.loading import Loaded, common_vocabulary, load
@@ -30,6 +31,7 @@ from validate.workload import Prompt, digest, seed_of
 COSTS = costs.FILE
 PLAIN_FIRST = (("plain", 0), ("spec", 0), ("plain", 1))
 WARM_UP_TOKENS = 8
+MEASURED_WITH = ("torch", "transformers", "numpy")
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,17 @@ class Study:
             Writer.resume(path, self.header, runs=len(PLAIN_FIRST)) if goes_on else Writer(path, self.header) as writer
         ):
             bench = self._warm_bench()
+            if writer.finished:
+                self._sweep(bench)
             for i, prompt in enumerate(self.prompts):
                 if prompt.id in writer.finished:
                     continue
                 self._all_arms(writer, prompt, PLAIN_FIRST if i % 2 == 0 else PLAIN_FIRST[::-1])
-                costs.append(self.folder / COSTS, bench.sweep())
+                self._sweep(bench)
                 yield prompt
+
+    def _sweep(self, bench: CostBench) -> None:
+        costs.append(self.folder / COSTS, bench.sweep())
 
     def _all_arms(self, writer: Writer, prompt: Prompt, order: Sequence[tuple[str, int]]) -> None:
         reference: list[int] | None = None
@@ -130,10 +137,10 @@ class Study:
     def _encoded(self, prompt: Prompt) -> list[int]:
         ids = self._target.encode(prompt.messages)
         context = min(m.context for m in (self._target, self._draft) if m)
-        if len(ids) + self.settings.budget > context:
+        if len(ids) + self.settings.budget + self.settings.k + 1 > context:
             raise ValueError(
-                f"prompt {prompt.id!r} has {len(ids)} tokens; with {self.settings.budget} new ones it exceeds the "
-                f"context of {context} tokens: shorten it or lower --tokens"
+                f"prompt {prompt.id!r} has {len(ids)} tokens; with {self.settings.budget} new ones and a draft it "
+                f"exceeds the context of {context} tokens: shorten it or lower --tokens"
             )
         return ids
 
@@ -156,7 +163,7 @@ class Study:
         """Every arm and every shape once, untimed; the costs span the contexts of the run."""
         shortest = min(self._ids.values(), key=len)
         for decoder in self._decoders.values():
-            list(decoder.start(shortest, budget=WARM_UP_TOKENS, seed=0).rounds())
+            list(decoder.start(shortest, budget=min(WARM_UP_TOKENS, self.settings.budget), seed=0).rounds())
         models = {"target": self._target} | ({"draft": self._draft} if self._draft else {})
         lengths = {"target": range(1, self.settings.k + 2), "draft": (1, 2)}
         bench = CostBench(models, lengths, (len(shortest), self._capacity), self._decoders["spec"])
@@ -173,7 +180,7 @@ class Study:
             rule=drafter.rule,
             seed=self.settings.seed,
             machine=machine(self.settings),
-            versions={name: metadata.version(name) for name in ("specmath", "torch", "transformers", "numpy")},
+            versions={"specmath": version(), **{name: metadata.version(name) for name in MEASURED_WITH}},
             prompts=digest(self.prompts),
         )
 
@@ -200,10 +207,16 @@ def machine(settings: Settings) -> dict:
     return {
         "processor": _processor(),
         "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if settings.device.startswith("cuda") else settings.device,
+        "device": torch.cuda.get_device_name(settings.device)
+        if settings.device.startswith("cuda")
+        else settings.device,
         "dtype": settings.dtype,
         "system": platform.platform(),
     }
+
+
+def _device_name(device: str) -> str:
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
 
 
 def _processor() -> str:
