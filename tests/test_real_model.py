@@ -49,7 +49,7 @@ def decoded(loaded, drafter, ids, *, k, budget):
 
 
 def assert_same_or_tied(loaded, ids, tokens, expected):
-    """Identity; or the gap of the top two logits at the first difference is a tie, which is warned of and so counted."""
+    """Identity; or the gap of the top two logits at the first difference is a tie, warned of and so counted."""
     if tokens != expected:
         at = next(i for i, (a, b) in enumerate(zip(tokens, expected, strict=True)) if a != b)
         gap = top_gap(loaded, [*ids, *expected[:at]])
