@@ -18,7 +18,7 @@ from validate.compare import (
     predicted_breakdown,
 )
 from validate.costs import Costs
-from validate.document import envelope, nulled
+from validate.document import MANY, envelope, nulled
 from validate.fit import (
     Fitted,
     Run,
@@ -37,7 +37,6 @@ from validate.workload import is_loop
 LOOKUP = "lookup"
 EVERYTHING = "all"
 TOTAL_BOUND, DOMAIN_BOUND, CONTROL_FACTOR = 0.05, 0.10, 1.5
-MANY = 1000
 TIE_LOGITS = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.1}  # gaps that kernels of different shapes may close
 
 

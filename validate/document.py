@@ -17,6 +17,7 @@ from validate.costs import Costs
 
 DEEPEST, SEARCHED, SHOWN = 1024, 64, 8
 DRIFT_BOUND = 0.1
+MANY = 1000
 REPAIRS = {
     "acceptance": "every draft were accepted",
     "drafting": "drafting were free",

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from validate.document import significant, times
+from validate.document import MANY, significant, times
 
 WORDS = {"use": "USE", "dont_use": "DON'T USE", "measure_more": "MEASURE MORE"}
 UNKNOWN = "–"
 PARTS = ("draft", "verify", "overhead")
+VACUOUS = 1.0  # an interval longer than so many times its value would hold nearly anything
 SHOWN_K = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 48, 64)
 
 
@@ -148,11 +149,20 @@ def _by_domain(document: Mapping[str, Any]) -> Section:
     return Section("By kind of text", (_alpha_in_words(document["acceptance"]),), columns, rows, (*lost, *flagged))
 
 
+def _inside(cell: Mapping[str, Any]) -> str:
+    """Whether the predicted interval holds the measured value, and whether that says anything."""
+    word = {True: "yes", False: "no", None: UNKNOWN}[cell["inside"]]
+    predicted = cell["predicted"]
+    vacuous = cell["inside"] and predicted["high"] - predicted["low"] > VACUOUS * predicted["value"]
+    return f"{word}, too wide to tell" if vacuous else word
+
+
 def _missing(prompts: int, verdict: Mapping[str, Any]) -> str:
     """Prompts there are, and how many more it takes to decide."""
     if verdict["verdict"] != "measure_more":
         return str(prompts)
-    return f"{prompts}, {'some' if verdict['more_prompts'] is None else verdict['more_prompts']} more needed"
+    missing = verdict["more_prompts"]
+    return f"{prompts}, {'some' if missing is None else f'over {MANY}' if missing > MANY else missing} more needed"
 
 
 def _alpha_in_words(found: Mapping[str, Any]) -> str:
@@ -173,7 +183,7 @@ def _generalisation(document: Mapping[str, Any]) -> Section:
             interval(cell["predicted"], "x"),
             interval(cell["measured"], "x"),
             percent(cell["error"]),
-            {True: "yes", False: "no", None: UNKNOWN}[cell["inside"]],
+            _inside(cell),
         )
         for cell in cells
     )

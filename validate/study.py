@@ -211,7 +211,7 @@ def machine(settings: Settings) -> dict:
         if settings.device.startswith("cuda")
         else settings.device,
         "dtype": settings.dtype,
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
     }
 
 
