@@ -69,6 +69,7 @@ class _Layer(cache_utils.CacheLayerMixin):
         self.length = 0
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Allocate for shapes, dtype and device of the first states that come."""
         self.dtype, self.device = key_states.dtype, key_states.device
         self.keys, self.values = (
             torch.zeros(*states.shape[:2], self.capacity, states.shape[3], dtype=states.dtype, device=states.device)
@@ -79,6 +80,7 @@ class _Layer(cache_utils.CacheLayerMixin):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write new keys and values behind the length; views of all that count now."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None
