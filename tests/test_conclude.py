@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from tests import runs, synthetic
-from validate.conclude import fit_document, run_document
+from validate.compare import Verdict
+from validate.conclude import _route, fit_document, run_document
 from validate.costs import Costs
 
 INTERVAL = {"value", "low", "high", "level", "prompts", "method"}
@@ -208,3 +209,12 @@ def test_a_trace_that_holds_no_round_says_what_is_missing():
     document = as_json(fit_document(replace(found, rounds=(), done=()), None, "x"))
     assert (document["alpha"], document["block_efficiency"], document["rounds"]) == (None, None, 0)
     assert {"what", "missing", "how"} == set(document["not_identifiable"][0])
+
+
+def test_where_every_kind_is_undecided_the_next_step_begins_with_what_to_decode():
+    """The kinds hold one prompt each: the mix may be decided, none of them is."""
+    verdicts = {kind: Verdict("measure_more", 4, None, None, "") for kind in ("code", "json")}
+    undecided = _route(Verdict("measure_more", 4, 3, None, ""), verdicts | {"qa": Verdict("use", 4, 0, None, "")})
+    assert undecided == "use it for qa, and decode more prompts of code and more prompts of json to decide there"
+    lost = _route(Verdict("dont_use", 0, 0, None, ""), verdicts)
+    assert lost.startswith("do not use it on this mix of texts, and decode more prompts of code")

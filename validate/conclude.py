@@ -248,11 +248,13 @@ def _route(overall: Verdict, verdicts: dict[str, Verdict]) -> str:
     if {verdict.verdict for verdict in verdicts.values()} == {overall.verdict}:
         return _then(overall)
     kinds = {name: [d for d, v in verdicts.items() if v.verdict == name] for name in ("use", "dont_use")}
-    mix = ["use it on this mix of texts"] if overall.verdict == "use" and not kinds["use"] else []
+    whole = {"use": "use it on this mix of texts", "dont_use": "do not use it on this mix of texts"}
+    mix = [whole[overall.verdict]] if overall.verdict in whole and not kinds[overall.verdict] else []
     use = [f"use it for {_listed(kinds['use'])}"] if kinds["use"] else []
     never = [f"not for {_listed(kinds['dont_use'])}"] if kinds["dont_use"] else []
     thin = [f"{_more(v)} of {d}" for d, v in verdicts.items() if v.verdict == "measure_more"]
-    return ", ".join(mix + use + never + ([f"and decode {_listed(thin)} to decide there"] if thin else []))
+    more = [f"decode {_listed(thin)} to decide there"] if thin else []
+    return ", and ".join(filter(None, (", ".join(mix + use + never), *more)))
 
 
 def _more(verdict: Verdict) -> str:

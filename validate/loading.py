@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import huggingface_hub
 import torch
 import transformers
 from jinja2 import TemplateError
@@ -60,7 +61,7 @@ def load(name: str = BUNDLED, *, device: str = "cpu", dtype: str = "float32") ->
 
     Raises ValueError in one line where there is no such model (with the way to get it) or it is no causal model.
     """
-    transformers.utils.logging.disable_progress_bar()
+    _hush()
     directory = _directory(name)
     config = _config(name, directory)
     _require_causal(name, config)
@@ -128,6 +129,13 @@ def cache_home() -> pathlib.Path:
     """Where converted models are kept: $SPECMATH_CACHE, else the user's cache directory."""
     home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     return pathlib.Path(os.environ.get("SPECMATH_CACHE") or pathlib.Path(home) / "specmath")
+
+
+def _hush() -> None:
+    """No bars for weights read in a second, no retries told one by one: what fails is said once, by us."""
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    huggingface_hub.utils.logging.set_verbosity_error()
 
 
 def _directory(name: str) -> str:
