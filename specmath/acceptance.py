@@ -103,7 +103,12 @@ def _geometric_sum(alpha, k):
     return plain(np.where(reject == 0, k, closed))
 
 
-_exact_sum = np.frompyfunc(lambda alpha, k: sum(alpha**i for i in range(1, k + 1)) if k == k else np.nan, 2, 1)
+def _exact_sum_at(alpha, k):
+    """NaN for a cell that is NaN: a power of it would raise the floating-point flag on some Pythons."""
+    return sum(alpha**i for i in range(1, k + 1)) if alpha == alpha and k == k else np.nan
+
+
+_exact_sum = np.frompyfunc(_exact_sum_at, 2, 1)
 
 
 def invert_mean(mean, k):
