@@ -102,4 +102,8 @@ def test_the_png_shows_both_colours_and_the_svg_is_the_same_each_time(mixed):
 
 
 def test_a_name_that_looks_like_mathematics_is_drawn_as_it_stands():
-    rendered(chart(run({"costs $5 or $": 0.9, "a_$^": 0.5})), "png")
+    figure = chart(run({"costs $5 or $": 0.9, "a_$^": 0.5}))
+    rendered(figure, "png")
+    labels = figure.axes[0].get_yticklabels()
+    assert [label.get_text() for label in labels][:2] == ["costs $5 or $", "a_$^"]
+    assert not any(label.get_parse_math() for label in labels)

@@ -464,7 +464,10 @@ class TestResuming:
     def test_another_machine_or_version_may_go_on_and_tuples_are_lists(self, path):
         header = replace(HEADER, sampler={"stop": (1, 2)})
         write(path, a_prompt("a"), header)
-        self.resume(path, replace(header, machine="other", versions={})).close()
+        before = path.read_bytes()
+        with self.resume(path, replace(header, machine="other", versions={})) as writer:
+            assert writer.finished == {"a"}
+        assert path.read_bytes() == before
 
     @pytest.mark.parametrize("content", ["a file of somebody else", "and one\nwith lines\n"])
     def test_what_is_no_trace_is_left_as_it_is(self, path, content):
