@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from specmath import acceptor
+from specmath.acceptor import chain
 from tests.strategies import accepted_survival, enumerate_rounds, joint_law, pairs, random_pair
 
 CASES = [random_pair(1, 1, 3, 5), random_pair(2, 2, 2, 4), random_pair(6, 2, 3, 4), random_pair(4, 3, 2, 3)]
@@ -117,7 +118,7 @@ CHECKS = {
     "rounding": check_rounding,
     "boundary": check_boundary,
 }
-TRUE = {name: getattr(acceptor, name) for name in ("verify", "residual", "draw", "_prefix_length", "_draft_row")}
+TRUE = {name: getattr(chain, name) for name in ("verify", "residual", "draw", "_prefix_length", "_draft_row")}
 
 
 def excess(p, q):
@@ -190,7 +191,7 @@ def sampler_match(tokens, q, p, u, v, *, xp, drafted=None):
     return acceptor.Verdict(np.where(np.arange(own.shape[-1]) <= accepted[..., None], own, -1), accepted)
 
 
-MUTANTS = {  # name: (the check that kills it, what is replaced inside specmath.acceptor, the decoder around it)
+MUTANTS = {  # name: (the check that kills it, what is replaced inside acceptor.chain, the decoder around it)
     "resamples from p": ("law", {"residual": lambda p, q, *, xp: p}, Decoder()),
     "inverted ratio": ("law", {"_accepts": lambda u, q, p: u * p < q}, Decoder()),
     "wrong bonus row": ("law", {}, Decoder(bonus_from_the_row_before)),
@@ -232,7 +233,7 @@ def test_the_true_acceptor_passes_every_check(check):
 def test_every_planted_bug_is_killed(name, monkeypatch):
     check, replaced, decoder = MUTANTS[name]
     for attribute, bug in replaced.items():
-        monkeypatch.setattr(acceptor, attribute, bug)
+        monkeypatch.setattr(chain, attribute, bug)
     with pytest.raises((AssertionError, ValueError)):
         CHECKS[check](decoder)
 
@@ -262,7 +263,7 @@ def sampled_p_value(couple=None, **replaced):
     u, v = coupled.get(couple, (u, v))
     with pytest.MonkeyPatch.context() as patch:
         for attribute, bug in replaced.items():
-            patch.setattr(acceptor, attribute, bug)
+            patch.setattr(chain, attribute, bug)
         emitted = acceptor.verify(tokens, q[rows[:, :2]], p[rows], u, v, xp=np).tokens
     after = acceptor.draw(p[1 + emitted[:, 0]], last, xp=np)
     seen = np.bincount(8 * emitted[:, 0] + np.where(emitted[:, 1] < 0, after, emitted[:, 1]), minlength=64)

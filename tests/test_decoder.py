@@ -208,7 +208,7 @@ def test_sampled_texts_have_the_targets_law():
 
 
 def test_the_law_test_catches_a_recovered_token_drawn_from_p(monkeypatch):
-    monkeypatch.setattr(acceptor, "residual", recover_from_the_target)
+    monkeypatch.setattr(acceptor.chain, "residual", recover_from_the_target)
     assert decoder_module.verify.__globals__["residual"] is recover_from_the_target
     assert p_value(*sampled_decoder()) < 1e-6
 

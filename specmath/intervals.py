@@ -1,0 +1,142 @@
+"""Intervals that survive clustering: a ratio of totals with its prompts as the units.
+
+Rounds of one prompt resemble each other, so prompts are the units of every interval: a count of rounds or
+tokens taken as independent trials gives intervals several times too narrow. A ratio of totals sum x / sum y
+over P prompts has the standard error
+
+    SE = sqrt( P / (P - 1) * sum_p (x_p - r y_p)^2 ) / sum_p y_p          and r +- t_{P-1} SE
+
+as interval, with Student's t (the linearised ratio estimator of survey sampling: Cochran 1977, section 2.11).
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.special import betaincinv, ndtri, stdtrit
+
+from specmath.draft import within
+from specmath.tally import NotIdentifiable
+
+DEGENERATE = 1e-12
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number, its interval at `level` (NaN, NaN where there is none), and the prompts it rests on."""
+
+    value: float
+    low: float
+    high: float
+    level: float
+    prompts: int
+    method: str
+
+    @property
+    def half_width(self):
+        """Half the length of the interval."""
+        return (self.high - self.low) / 2
+
+
+def ratio(numerator, denominator, level=0.95, *, method="ratio of totals", bounds=None):
+    """sum(numerator) / sum(denominator), one entry of each per prompt: `quotient` with one pair of columns.
+
+    >>> ratio([1, 3, 2], [2, 4, 2]).value
+    0.75
+    """
+    return quotient([numerator], [denominator], level, method=method, bounds=bounds)
+
+
+def quotient(numerators, denominators, level=0.95, *, ahead=0, method="ratio of totals", bounds=None):
+    """Product over columns i of sum_p x_ip / sum_p y_ip, with its interval clustered by prompt p.
+
+    A speedup is plain seconds / plain tokens times tokens / seconds of the other arm: the columns are taken
+    jointly, so what a prompt does to all of them cancels where it should. With `ahead` the interval is for
+    the quotient of so many prompts to come, wider by sqrt(1 + P / ahead), and not for the mean.
+
+    bounds (low, high), where the quotient has them, clip the interval. Where every prompt has the same
+    quotient there is no spread to go by (all accepted, or none): with bounds the interval is then binomial
+    with each prompt as one trial (Clopper and Pearson 1934), one-sided at a bound, where it holds for any
+    prompts within bounds since E[X] >= P(X = 1) for X in [0, 1]. Without bounds, or with one prompt, there is
+    no interval. Prompts that are zero in every column are left out of P. Raises NotIdentifiable where a
+    denominator is zero in all of them, ValueError for columns of unequal length or entries that are negative
+    or not finite.
+
+    >>> round(quotient([[4, 9], [1, 1]], [[1, 1], [2, 4]]).value, 3)
+    2.167
+    """
+    x, y = _columns(numerators, denominators, method)
+    within("level", level, DEGENERATE, 1 - DEGENERATE)
+    ratios, prompts = x.sum(axis=1) / y.sum(axis=1), x.shape[1]
+    value = float(np.prod(ratios))
+    estimate = Estimate(value, math.nan, math.nan, level, prompts, f"{method}; one prompt, so no interval")
+    if prompts == 1:
+        return estimate
+    others = [float(np.prod(np.delete(ratios, i))) for i in range(len(ratios))]
+    influence = others @ ((x - ratios[:, None] * y) / y.sum(axis=1, keepdims=True))
+    error = math.sqrt(prompts / (prompts - 1) * float(influence @ influence))
+    if error <= DEGENERATE * value:
+        return _without_spread(estimate, method, bounds)
+    half = error * _t(level, prompts) * math.sqrt(1 + prompts / ahead if ahead else 1)
+    floor, ceiling = bounds or (0.0, math.inf)
+    low, high = max(value - half, floor), min(value + half, ceiling)
+    return replace(estimate, low=low, high=high, method=f"{method}; t interval clustered by prompt")
+
+
+def more_prompts(estimate, threshold):
+    """Prompts still missing until the interval would exclude `threshold`, at the present value and spread.
+
+    The half-width h (of the longer side, where a bound cut the other) shrinks as t_{P-1} / sqrt(P). The answer
+    is n - P for the least n > P with h (t_{n-1} / t_{P-1}) sqrt(P / n) < |value - threshold|, and 0 where the
+    interval excludes it already. None where no number of prompts is known to do: no interval to go by, or a
+    value within a millionth of h of the threshold.
+
+    >>> more_prompts(Estimate(0.7, 0.6, 0.8, 0.95, 20, "example"), 0.65)
+    53
+    """
+    gap, prompts = abs(estimate.value - threshold), estimate.prompts
+    half = max(estimate.value - estimate.low, estimate.high - estimate.value)
+    if not gap > 1e-6 * half:
+        return None
+    if half < gap:
+        return 0
+    spread = half / _t(estimate.level, prompts) * math.sqrt(prompts)
+    needed = max(prompts + 1, math.ceil((float(ndtri((1 + estimate.level) / 2)) * spread / gap) ** 2))
+    while spread * _t(estimate.level, needed) / math.sqrt(needed) >= gap:
+        needed += 1
+    return needed - prompts
+
+
+def _columns(numerators, denominators, what):
+    """Both sides as floats [columns, prompts], without the prompts that are zero throughout."""
+    x, y = (np.asarray([np.asarray(c, dtype=float) for c in side]) for side in (numerators, denominators))
+    if x.ndim != 2 or x.shape != y.shape:
+        raise ValueError(f"{what}: found shapes {x.shape} and {y.shape}, expected one entry of each per prompt")
+    bad = ~((x >= 0) & (x < math.inf) & (y >= 0) & (y < math.inf))
+    if bad.any():
+        column, prompt = np.argwhere(bad)[0]
+        found = f"{x[column, prompt]} / {y[column, prompt]}"
+        raise ValueError(f"{what}: found {found} for prompt {prompt}, expected finite numbers >= 0")
+    if not y.any(axis=1).all():
+        raise NotIdentifiable("anything to divide by", what, "a denominator is zero in every prompt")
+    kept = (x + y).any(axis=0)
+    return x[:, kept], y[:, kept]
+
+
+def _t(level, prompts):
+    """The quantile of Student's t that makes a two-sided interval over so many prompts."""
+    return float(stdtrit(prompts - 1, (1 + level) / 2))
+
+
+def _without_spread(estimate, method, bounds):
+    """The estimate where all prompts agree exactly: a binomial interval within bounds, or none."""
+    if bounds is None:
+        return replace(estimate, method=f"{method}; no spread between prompts, so no interval")
+    floor, ceiling = bounds
+    share = (estimate.value - floor) / (ceiling - floor) if ceiling > floor else 0.0
+    successes, failures = share * estimate.prompts, (1 - share) * estimate.prompts
+    tail = (1 - estimate.level) / (1 if share in (0, 1) else 2)
+    low = float(betaincinv(successes, failures + 1, tail)) if successes > 0 else 0.0
+    high = float(betaincinv(successes + 1, failures, 1 - tail)) if failures > 0 else 1.0
+    low, high = floor + (ceiling - floor) * low, floor + (ceiling - floor) * high
+    return replace(estimate, low=low, high=high, method=f"{method}; no spread, binomial with prompts as trials")
