@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint figures bench wheel clean
+.PHONY: demo test test-slow lint coverage mutation figures bench wheel clean
 
 demo: $(READY)
 	$(BIN)/specmath run
@@ -19,6 +19,14 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+coverage: $(READY)
+	$(BIN)/pytest -m "not slow" --cov --cov-fail-under=98
+
+# Resumable: what was judged before is not judged again. The survivors, and why they may live: tests/mutation.md
+mutation: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run
+	$(BIN)/mutmut results
 
 figures: $(READY)
 	$(BIN)/python -m figures
@@ -38,4 +46,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) dist build
+	rm -rf $(VENV) dist build mutants

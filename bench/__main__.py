@@ -1,10 +1,16 @@
-"""Run every benchmark that this machine can run: `python -m bench [decoding|startup]`."""
+"""Run every benchmark that this machine can run, or those named: `python -m bench [startup|grid|replay ...]`."""
 
 import sys
 
-from bench import decoding, startup
+from bench import decoding, grid, replay, startup, trees
 
-BENCHES = {"startup": startup.main, "decoding": decoding.main}
+BENCHES = {
+    "startup": startup.main,
+    "grid": grid.main,
+    "replay": replay.main,
+    "trees": trees.main,
+    "decoding": decoding.main,
+}
 
 for name in sys.argv[1:] or BENCHES:
     print(f"\n{name}")

@@ -3,13 +3,34 @@
 import pathlib
 import sys
 
-from figures import break_even, one_alpha, speedup_by_k
+from figures import (
+    block_verification,
+    break_even,
+    by_position,
+    by_prompt,
+    one_alpha,
+    persistence,
+    slowest,
+    speedup_by_k,
+    tree_or_chain,
+)
 from validate.charts import rendered
 
 HERE = pathlib.Path(__file__).parent
+MODULES = (
+    block_verification,
+    break_even,
+    by_position,
+    by_prompt,
+    one_alpha,
+    persistence,
+    slowest,
+    speedup_by_k,
+    tree_or_chain,
+)
 
 folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else HERE
-for module in (break_even, one_alpha, speedup_by_k):
+for module in MODULES:
     figure = module.draw()
     for kind in ("svg", "png"):
         path = folder / f"{module.__name__.rpartition('.')[2]}.{kind}"

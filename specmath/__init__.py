@@ -1,30 +1,56 @@
 """The mathematics of speculative decoding: how much faster, from how drafts are accepted and what time costs.
 
-A draft (`Chain`) is accepted by a law (`Geometric`, `Positional`, `HitMiss`, `Empirical`) and timed by a cost
-(`Ratio`, or a `Pair` of forward models: `Linear`, a measured `Table`); `speedup`, `evaluate`, `best_k` and
-`break_even` put the three together. Laws come from counts (`Rounds`, `Tally`) through `specmath.estimate`:
-`estimate.alpha`, `estimate.block_efficiency`, `fit`. What cannot be known from the counts at hand raises
-`NotIdentifiable`. The acceptance rule itself is `verify`, on probabilities that `warp` makes from logits, for
-any array library. numpy is all that is imported, and scipy.special once something of `specmath.estimate` is used.
+A draft (`Chain`, `Tree`) is accepted by a law (`Geometric`, `Positional`, `BetaGeometric`, `Markov`, `HitMiss`, `Ranked`,
+`Padded`, `Empirical`) and timed by a cost (`Ratio`, or a `Pair` of forward models: `Linear`, a measured `Table`);
+`speedup`, `evaluate`, `best_k`, `break_even` and `fleet` put the three together. Laws come from counts (`Rounds`,
+`Tally`) through `specmath.estimate`, `fit` and `select`, or without any law from scored text through `Replay`. What
+cannot be known from the data at hand raises `NotIdentifiable`. The acceptance rules themselves are `verify`,
+`verify_block` and `verify_tree`, on probabilities that `warp` makes from logits, for any array library. Beside them
+stand the modules `regimes` (early exit, one-shot heads, adaptive stopping, overlap, cascades), `divergence` (from laws
+to alpha), `siblings` (several drafts at one position) and `simulate`.
+
+numpy is all that is imported at first; the rest comes when it is asked for.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from specmath.acceptance import Empirical, Geometric, HitMiss, Law, NotIdentifiable, Positional, Rounds, Tally
-from specmath.acceptor import Verdict, draw, residual, verify
+from specmath.acceptance import (
+    BetaGeometric,
+    Empirical,
+    Geometric,
+    HitMiss,
+    Law,
+    Markov,
+    NotIdentifiable,
+    Padded,
+    Positional,
+    Ranked,
+    Rounds,
+    Tally,
+)
 from specmath.cost import Linear, Outside, Pair, Ratio, RoundTime, Table
-from specmath.draft import Chain
-from specmath.sampling import warp
-from specmath.speedup import BestK, Evaluation, best_k, block_efficiency, break_even, evaluate, speedup
+from specmath.draft import Chain, Tree
+from specmath.speedup import BestK, Evaluation, best_k, block_efficiency, break_even, evaluate, fleet, speedup
 
 if TYPE_CHECKING:
-    from specmath import estimate
-    from specmath.estimate import Estimate, Fit, fit, more_prompts
+    from specmath import divergence, estimate, regimes, siblings, simulate
+    from specmath.acceptor import Verdict, draw, residual, verify, verify_block, verify_tree
+    from specmath.checks import check_acceptance
+    from specmath.decision import Decision, decide
+    from specmath.fitting import Fit, fit
+    from specmath.intervals import Estimate, more_prompts, prompts_needed
+    from specmath.regimes import best_tree
+    from specmath.replay import Replay
+    from specmath.sampling import warp
+    from specmath.selection import select
+    from specmath.tree_search import optimal_tree
 
 __all__ = [
     "BestK",
+    "BetaGeometric",
     "Chain",
+    "Decision",
     "Empirical",
     "Estimate",
     "Evaluation",
@@ -33,34 +59,68 @@ __all__ = [
     "HitMiss",
     "Law",
     "Linear",
+    "Markov",
     "NotIdentifiable",
     "Outside",
+    "Padded",
     "Pair",
     "Positional",
+    "Ranked",
     "Ratio",
+    "Replay",
     "RoundTime",
     "Rounds",
     "Table",
     "Tally",
+    "Tree",
     "Verdict",
     "best_k",
+    "best_tree",
     "block_efficiency",
     "break_even",
+    "check_acceptance",
+    "decide",
+    "divergence",
     "draw",
     "estimate",
     "evaluate",
     "fit",
+    "fleet",
     "more_prompts",
+    "optimal_tree",
+    "prompts_needed",
+    "regimes",
     "residual",
+    "select",
+    "siblings",
+    "simulate",
     "speedup",
     "verify",
+    "verify_block",
+    "verify_tree",
     "warp",
 ]
 
+LATER = {
+    "acceptor": ("Verdict", "draw", "residual", "verify", "verify_block", "verify_tree"),
+    "checks": ("check_acceptance",),
+    "decision": ("Decision", "decide"),
+    "fitting": ("Fit", "fit"),
+    "intervals": ("Estimate", "more_prompts", "prompts_needed"),
+    "regimes": ("best_tree",),
+    "replay": ("Replay",),
+    "sampling": ("warp",),
+    "selection": ("select",),
+    "tree_search": ("optimal_tree",),
+}
+MODULES = ("divergence", "estimate", "regimes", "siblings", "simulate")
+
 
 def __getattr__(name: str) -> Any:
-    """Load what needs scipy.special when it is asked for (PEP 562): that takes longer than all the rest."""
-    if name not in ("estimate", "Estimate", "Fit", "fit", "more_prompts"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    estimates = importlib.import_module("specmath.estimate")
-    return estimates if name == "estimate" else getattr(estimates, name)
+    """Import what a first look at a speedup does not need, when it is asked for (PEP 562)."""
+    if name in MODULES:
+        return importlib.import_module(f"specmath.{name}")
+    for module, names in LATER.items():
+        if name in names:
+            return getattr(importlib.import_module(f"specmath.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

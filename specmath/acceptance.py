@@ -1,5 +1,7 @@
 """Acceptance laws: how many drafts of a round survive. The counts they are fitted to are in `tally.py`.
 
+Every law is imported from here; `Curve` is written in `law.py`, `BetaGeometric` and `Markov` in `varying.py`.
+
 The accepted length A of a round is a discrete survival time, right-censored at the depth k of the draft. Four
 numbers that are easily confused, with S_i = P(A >= i):
 
@@ -12,7 +14,7 @@ accepted / drafted = mean(k) / k is none of these: it depends on k and is never 
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from itertools import accumulate
 from numbers import Rational
 from operator import mul
@@ -20,18 +22,36 @@ from typing import Any
 
 import numpy as np
 
-from specmath.draft import Chain, plain, within
-from specmath.law import Law, all_or_nothing, along, exact_sum, geometric_sum, invert_mean
+from specmath.draft import Chain, plain, whole, within
+from specmath.law import (
+    ROUNDING,
+    Curve,
+    Law,
+    Listed,
+    all_or_nothing,
+    along,
+    exact_sum,
+    falling,
+    geometric_sum,
+    invert_mean,
+    probabilities,
+)
 from specmath.tally import NotIdentifiable, Pooled, Rounds, Tally
+from specmath.varying import BetaGeometric, Markov
 
 __all__ = [
+    "BetaGeometric",
+    "Curve",
     "Empirical",
     "Geometric",
     "HitMiss",
     "Law",
+    "Markov",
     "NotIdentifiable",
+    "Padded",
     "Pooled",
     "Positional",
+    "Ranked",
     "Rounds",
     "Tally",
     "invert_mean",
@@ -71,6 +91,10 @@ class Geometric(Law):
         power = self.alpha ** Chain(i).depth
         return power if np.ndim(power) == 0 else np.where(self.alpha == self.alpha, power, np.nan)
 
+    def curve(self, k):
+        """1, alpha, .., alpha^k."""
+        return Geometric(np.asarray(self.alpha)[..., None]).survival(np.arange(Chain(k).depth + 1))
+
     def conditional(self, i):
         """alpha, at every position."""
         return self.alpha + 0 * Chain(i).depth
@@ -80,9 +104,13 @@ class Geometric(Law):
         exact = isinstance(self.alpha, Rational) or np.asarray(self.alpha).dtype == object
         return (exact_sum if exact else geometric_sum)(self.alpha, Chain(k).depth)
 
+    def means(self, k_max):
+        """0, alpha, alpha + alpha^2, .. as running sums."""
+        return list(accumulate((self.survival(i) for i in range(1, Chain(k_max).depth + 1)), initial=0 * self.alpha))
+
 
 @dataclass(frozen=True)
-class Positional(Law):
+class Positional(Listed):
     """Draft i is accepted with probability alphas[i-1] once all before it were: S_i = their product.
 
     Exact for any dependence between positions, because S is the survival function of A. Asking beyond the
@@ -95,12 +123,12 @@ class Positional(Law):
     alphas: tuple
 
     def __post_init__(self):
-        alphas = tuple(within(f"alphas[{i}]", plain(alpha), 0, 1) for i, alpha in enumerate(self.alphas))
-        object.__setattr__(self, "alphas", alphas)
+        object.__setattr__(self, "alphas", probabilities("alphas", self.alphas))
 
-    def survival(self, i):
-        """The product of the first i conditionals; NotIdentifiable beyond them."""
-        return along(list(accumulate(self.alphas, mul, initial=1)), i)
+    @cached_property
+    def listed(self):
+        """1 and the running products of the conditionals."""
+        return tuple(accumulate(self.alphas, mul, initial=1))
 
     def conditional(self, i):
         """alphas[i-1]."""
@@ -130,9 +158,18 @@ class HitMiss(Law):
         hit = self.h if np.ndim(i) == 0 and i else np.where(np.asarray(i) == 0, 1, self.h)
         return plain(hit * Geometric(self.alpha).survival(i))
 
+    def curve(self, k):
+        """1, h alpha, .., h alpha^k."""
+        h, alpha = (np.asarray(value)[..., None] for value in (self.h, self.alpha))
+        return HitMiss(h, alpha).survival(np.arange(Chain(k).depth + 1))
+
     def mean(self, k):
         """h (alpha + .. + alpha^k)."""
         return self.h * Geometric(self.alpha).mean(k)
+
+    def means(self, k_max):
+        """h times those of Geometric(alpha)."""
+        return [self.h * mean for mean in Geometric(self.alpha).means(k_max)]
 
     def drafted(self, k):
         """Nothing with probability 1 - h, else k."""
@@ -140,7 +177,110 @@ class HitMiss(Law):
 
 
 @dataclass(frozen=True)
-class Empirical(Law):
+class Ranked(Law):
+    """Siblings differ: the j-th child of an accepted node is accepted with probability acceptances[j - 1].
+
+    Or one such row per depth, the accuracies of prediction heads. Siblings exclude one another, so on a tree S_i
+    is the sum over the nodes at depth i of the products along their paths; on a chain, first children all the
+    way. Fractions stay. ValueError for a row that sums to more than 1; asking for a rank or a depth that is not
+    given raises NotIdentifiable. Chen et al. 2024 (Sequoia), Definition 3.1 and Proposition 3.4; rows by depth,
+    Cai et al. 2024 (Medusa).
+
+    >>> from specmath.draft import Tree
+    >>> Ranked((0.5, 0.25)).on(Tree((-1, 0, 0, 1))).block_efficiency(2)
+    2.0
+    """
+
+    acceptances: tuple
+
+    def __post_init__(self):
+        if self._by_depth:
+            rows = tuple(_exclusive(f"acceptances[{i}]", row) for i, row in enumerate(self.acceptances))
+        else:
+            rows = _exclusive("acceptances", self.acceptances)
+        object.__setattr__(self, "acceptances", rows)
+
+    @property
+    def _by_depth(self):
+        return len(self.acceptances) > 0 and np.ndim(self.acceptances[0]) > 0
+
+    def on(self, draft):
+        """The survival curve of rounds that draft this tree; a chain leaves the law as it is."""
+        if isinstance(draft, Chain):
+            return self
+        reached, levels = [1], [0] * draft.depth
+        for node, parent in enumerate(draft.parents[1:], 1):
+            reached.append(reached[parent] * self._acceptance(draft.depths[node], draft.ranks[node]))
+            levels[draft.depths[node] - 1] += reached[node]
+        return Curve(falling(levels))
+
+    def survival(self, i):
+        """The product of the first i first-child acceptances."""
+        return self._chain.survival(i)
+
+    def curve(self, k):
+        """The running products of the first-child acceptances."""
+        return self._chain.curve(k)
+
+    def mean(self, k):
+        """Accepted drafts per round of a chain of k."""
+        return self._chain.mean(k)
+
+    @cached_property
+    def _chain(self):
+        if self._by_depth:
+            return Positional(tuple(row[0] for row in self.acceptances))
+        return Geometric(self.acceptances[0])
+
+    def _acceptance(self, depth, rank):
+        row = along((0, *self.acceptances), depth) if self._by_depth else self.acceptances
+        if rank >= len(row):
+            raise NotIdentifiable(f"acceptance of rank {rank + 1}", "the accepted length on this tree")
+        return row[rank]
+
+
+@dataclass(frozen=True)
+class Padded(Law):
+    """A batch that commits the least accepted length among its sequences: S_i is the product of theirs.
+
+    laws is one law or several, one per sequence; each is there `batch` times. What a sequence accepts beyond the
+    least is discarded, so tau, still that of one sequence, falls as the batch grows. Where sequences draft
+    unequal lengths, the round is as long as the longest. Derived here; Qian et al. 2024 (BASS) remark on the
+    loss and keep ragged lengths instead.
+
+    >>> round(Padded(Geometric(0.8), 5).block_efficiency(5), 6)
+    1.485546
+    """
+
+    laws: Any
+    batch: int = 1
+
+    def __post_init__(self):
+        object.__setattr__(self, "laws", (self.laws,) if isinstance(self.laws, Law) else tuple(self.laws))
+        if not self.laws:
+            raise ValueError("laws: found none, expected one law or more")
+        object.__setattr__(self, "batch", whole("batch", self.batch, 1))
+
+    def on(self, draft):
+        """The batch whose sequences each draft this shape."""
+        return Padded(tuple(law.on(draft) for law in self.laws), self.batch)
+
+    def survival(self, i):
+        """The product over the batch."""
+        return reduce(mul, (law.survival(i) ** self.batch for law in self.laws))
+
+    def curve(self, k):
+        """The product over the batch."""
+        return reduce(mul, (law.curve(k) ** self.batch for law in self.laws))
+
+    def drafted(self, k):
+        """Probability of each longest drafted length 0..k."""
+        below = reduce(mul, (np.cumsum(law.drafted(k), axis=-1) ** self.batch for law in self.laws))
+        return np.concatenate([below[..., :1], np.diff(below, axis=-1)], axis=-1)
+
+
+@dataclass(frozen=True)
+class Empirical(Listed):
     """What a Tally shows and nothing more: S_i = hit * prod_{j<=i} accepted_j / at_risk_j.
 
     hit is the share of rounds that drafted at all. The product-limit estimator of Kaplan and Meier (1958): a
@@ -161,7 +301,7 @@ class Empirical(Law):
         return float(self.tally.at_risk[:, :1].sum() / self.tally.rounds.sum())
 
     @cached_property
-    def _curve(self):
+    def listed(self):
         """S_0, S_1, .. as far as identified; once it is zero it stays so over the positions of the tally."""
         curve, reached = [1.0], self.hit
         counts = self.tally.at_risk.sum(axis=0), self.tally.accepted.sum(axis=0)
@@ -172,10 +312,14 @@ class Empirical(Law):
             curve.append(reached)
         return curve
 
-    def survival(self, i):
-        """The product-limit curve at i; NotIdentifiable where nothing was at risk."""
-        return along(self._curve, i)
-
     def drafted(self, k):
         """Nothing with probability 1 - hit, else k."""
         return all_or_nothing(self.hit, Chain(k).depth)
+
+
+def _exclusive(name, row):
+    """The acceptances of the children of one node, of which at most one is accepted."""
+    row = probabilities(name, row)
+    if not row or sum(row) > 1 + ROUNDING:
+        raise ValueError(f"{name}: found {len(row)} that sum to {sum(row)}, expected one or more that sum to at most 1")
+    return row

@@ -2,7 +2,7 @@
 
     forward models   seconds(n, *, batch, context)     a forward over n new tokens in each sequence
     pairs            step(*, batch, context)           one plain decoding step of the target
-                     round(draft, *, batch, context)   one round: draft, verify k + 1 tokens, overhead
+                     round(draft, *, batch, context)   one round: draft, verify size + 1 tokens, overhead
 
 `Ratio` counts in plain steps (its step is 1), everything else in seconds; a speedup is the same in either.
 `context` is the tokens already in the cache of each sequence when the round starts. Every number carries its
@@ -10,13 +10,13 @@ provenance.
 """
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import numpy as np
 
-from specmath.draft import each_depth, within
+from specmath.draft import Chain, each_depth, plain, within
 
 PROVENANCES = ("measured", "fitted", "datasheet", "assumed")  # from the strongest to the weakest
 
@@ -136,9 +136,10 @@ class Table:
 class Ratio:
     """Costs in plain steps: k drafts take k c, verifying them v = 1 + k d, and the round o besides.
 
-    c is one draft forward, d what each further token adds to a verification, o what a round costs besides;
-    arrays broadcast and Fractions stay. ValueError for a negative scalar. Leviathan et al. 2023, Theorem 3.8,
-    has d = o = 0.
+    c is one draft forward, d what each further token adds to a verification, o what a round costs besides. With
+    one_pass a single forward drafts the whole block, for c. A tree drafts depth times and verifies size tokens.
+    Arrays broadcast and Fractions stay. ValueError for a negative scalar. Leviathan et al. 2023, Theorem 3.8,
+    has d = o = 0; trees as in Sequoia (Chen et al. 2024, section 4.1).
 
     >>> from specmath.draft import Chain
     >>> Ratio(0.25, d=0.125, o=0.5).round(Chain(4)).total
@@ -149,6 +150,7 @@ class Ratio:
     _: KW_ONLY
     d: Any = 0
     o: Any = 0
+    one_pass: bool = False
     provenance: str = "assumed"
 
     def __post_init__(self):
@@ -162,7 +164,8 @@ class Ratio:
 
     def round(self, draft, *, batch=1, context=0):
         """One round of `draft`: drafting goes by its depth, verification by its size."""
-        return RoundTime(draft.depth * self.c, 1 + draft.size * self.d, self.o + 0 * draft.depth)
+        forwards = plain(np.minimum(draft.depth, 1)) if self.one_pass else draft.depth
+        return RoundTime(forwards * self.c, 1 + draft.size * self.d, self.o + 0 * draft.depth)
 
 
 @dataclass(frozen=True)
@@ -170,9 +173,10 @@ class Pair:
     """A target and a draft model in seconds; without a draft model drafting is free (prompt lookup).
 
     k drafts are k forwards of the draft over one token, or with one_pass a single one over k (a parallel
-    drafter). Verification is one forward of the target over k + 1 tokens. A round that drafts nothing is a
-    plain step, and pays the overhead [s] all the same. The context is taken as that of the round's start
-    throughout the round.
+    drafter). A tree is a forward per level, over the nodes there that have children; in one pass it is one
+    over depth tokens. Verification is one forward of the target over size + 1 tokens. A round that drafts
+    nothing is a plain step, and pays the overhead [s] all the same. The context is taken as that of the round's
+    start throughout the round.
 
     >>> from specmath.draft import Chain
     >>> Pair(Linear(0.5, 0.125), Linear(0.25, 0.0)).round(Chain(3))
@@ -199,15 +203,18 @@ class Pair:
         return self.target.seconds(1, batch=batch, context=context)
 
     def round(self, draft, *, batch=1, context=0):
-        """Seconds of one round of `draft`: drafting goes by its depth, verification by its size."""
+        """Seconds of one round of `draft`: drafting goes by its forwards, verification by its size."""
         at = {"batch": batch, "context": context}
         verify = each_depth(lambda size: self.target.seconds(size + 1, **at), draft.size)
-        return RoundTime(each_depth(lambda k: self._drafting(k, at), draft.depth), verify, self.overhead)
+        if np.ndim(draft.depth) > 0:
+            return RoundTime(each_depth(lambda k: self._drafting(Chain(k), at), draft.depth), verify, self.overhead)
+        return RoundTime(self._drafting(draft, at), verify, self.overhead)
 
-    def _drafting(self, k, at):
-        if not k or self.draft is None:
+    def _drafting(self, draft, at):
+        if not draft.depth or self.draft is None:
             return 0.0
-        return self.draft.seconds(k, **at) if self.one_pass else k * self.draft.seconds(1, **at)
+        forwards = Counter((draft.depth,) if self.one_pass else draft.forwards)
+        return sum(times * self.draft.seconds(n, **at) for n, times in forwards.items())
 
 
 def _check_provenance(provenance):

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import betaincinv, ndtri, stdtrit
 
-from specmath.draft import within
+from specmath.draft import Chain, within
+from specmath.law import geometric_sum
 from specmath.tally import NotIdentifiable
 
 DEGENERATE = 1e-12
@@ -65,22 +66,31 @@ def quotient(numerators, denominators, level=0.95, *, ahead=0, method="ratio of 
     >>> round(quotient([[4, 9], [1, 1]], [[1, 1], [2, 4]]).value, 3)
     2.167
     """
-    x, y = _columns(numerators, denominators, method)
+    x, y = columns(numerators, denominators, method)
     within("level", level, DEGENERATE, 1 - DEGENERATE)
-    ratios, prompts = x.sum(axis=1) / y.sum(axis=1), x.shape[1]
-    value = float(np.prod(ratios))
-    estimate = Estimate(value, math.nan, math.nan, level, prompts, f"{method}; one prompt, so no interval")
-    if prompts == 1:
-        return estimate
-    others = [float(np.prod(np.delete(ratios, i))) for i in range(len(ratios))]
-    influence = others @ ((x - ratios[:, None] * y) / y.sum(axis=1, keepdims=True))
-    error = math.sqrt(prompts / (prompts - 1) * float(influence @ influence))
+    prompts = x.shape[1]
+    value, error = (float(cell) for [cell] in linearised(x, y, np.ones((1, prompts))))
+    estimate = Estimate(value, math.nan, math.nan, level, prompts, method)
     if error <= DEGENERATE * value:
-        return _without_spread(estimate, method, bounds)
-    half = error * _t(level, prompts) * math.sqrt(1 + prompts / ahead if ahead else 1)
+        return _without_spread(estimate, bounds)
+    half = error * student(level, prompts) * math.sqrt(1 + prompts / ahead if ahead else 1)
+    return between(estimate, value - half, value + half, bounds, "t interval clustered by prompt")
+
+
+def linearised(x, y, weights):
+    """value[R] and standard error[R] of the quotient of columns x, y [C, P] under weights [R, P] of the prompts."""
+    prompts, over, under = x.shape[1], weights @ x.T, weights @ y.T
+    ratios = over / under
+    others = np.stack([np.delete(ratios, i, axis=1).prod(axis=1) for i in range(len(x))])
+    influence = sum((others[i] / under[:, i])[:, None] * (x[i] - ratios[:, i, None] * y[i]) for i in range(len(x)))
+    variance = prompts / max(prompts - 1, 1) * np.sum(weights * influence**2, axis=1)
+    return ratios.prod(axis=1), np.sqrt(variance)
+
+
+def between(estimate, low, high, bounds, how):
+    """The estimate with this interval, cut at the bounds that the quotient has."""
     floor, ceiling = bounds or (0.0, math.inf)
-    low, high = max(value - half, floor), min(value + half, ceiling)
-    return replace(estimate, low=low, high=high, method=f"{method}; t interval clustered by prompt")
+    return replace(estimate, low=max(low, floor), high=min(high, ceiling), method=f"{estimate.method}; {how}")
 
 
 def more_prompts(estimate, threshold):
@@ -94,20 +104,59 @@ def more_prompts(estimate, threshold):
     >>> more_prompts(Estimate(0.7, 0.6, 0.8, 0.95, 20, "example"), 0.65)
     53
     """
-    gap, prompts = abs(estimate.value - threshold), estimate.prompts
-    half = max(estimate.value - estimate.low, estimate.high - estimate.value)
-    if not gap > 1e-6 * half:
+    gap = abs(estimate.value - threshold)
+    return _missing(estimate, gap) if gap > 1e-6 * longer_side(estimate) else None
+
+
+def prompts_needed(estimate, half_width):
+    """Prompts still missing until the interval would be the value +- half_width, at the present spread.
+
+    The search of `more_prompts` for a precision instead of a threshold: 0 where the interval is as short
+    already, None where there is none to go by. ValueError where half_width is not positive and finite.
+
+    >>> prompts_needed(Estimate(0.7, 0.6, 0.8, 0.95, 20, "example"), 0.02)
+    421
+    """
+    return _missing(estimate, within("half_width", half_width, DEGENERATE))
+
+
+def rounds_needed(alpha, k, half_width, level=0.95):
+    """Rounds of depth k for alpha +- half_width, if every draft of every round were independent of the others.
+
+    n = z^2 alpha (1 - alpha) / (half_width^2 (1 + alpha + .. + alpha^(k-1))): the information of rounds that are
+    censored at k (derived here). Rounds of one prompt are not independent: a measured spread answers
+    `prompts_needed`. Arrays broadcast. ValueError for scalars outside 0 < alpha < 1, k >= 1, half_width > 0.
+
+    >>> rounds_needed(0.7, 5, 0.02), rounds_needed(0.7, 5, 0.01)
+    (728, 2910)
+    """
+    alpha, k = within("alpha", alpha, DEGENERATE, 1 - DEGENERATE), Chain(within("k", k, 1)).depth
+    half_width = within("half_width", half_width, DEGENERATE)
+    z = float(ndtri((1 + within("level", level, DEGENERATE, 1 - DEGENERATE)) / 2))
+    rounds = np.ceil(z**2 * alpha * (1 - alpha) / (half_width**2 * (1 + geometric_sum(alpha, np.subtract(k, 1)))))
+    return int(rounds) if np.ndim(rounds) == 0 else rounds
+
+
+def _missing(estimate, gap):
+    """n - P for the least n >= P prompts whose half-width would be below the gap; None without an interval."""
+    half, prompts = longer_side(estimate), estimate.prompts
+    if math.isnan(half):
         return None
     if half < gap:
         return 0
-    spread = half / _t(estimate.level, prompts) * math.sqrt(prompts)
+    spread = half / student(estimate.level, prompts) * math.sqrt(prompts)
     needed = max(prompts + 1, math.ceil((float(ndtri((1 + estimate.level) / 2)) * spread / gap) ** 2))
-    while spread * _t(estimate.level, needed) / math.sqrt(needed) >= gap:
+    while spread * student(estimate.level, needed) / math.sqrt(needed) >= gap:
         needed += 1
     return needed - prompts
 
 
-def _columns(numerators, denominators, what):
+def longer_side(estimate):
+    """The half-width that counts where a bound has cut the other side."""
+    return max(estimate.value - estimate.low, estimate.high - estimate.value)
+
+
+def columns(numerators, denominators, what):
     """Both sides as floats [columns, prompts], without the prompts that are zero throughout."""
     x, y = (np.asarray([np.asarray(c, dtype=float) for c in side]) for side in (numerators, denominators))
     if x.ndim != 2 or x.shape != y.shape:
@@ -123,15 +172,16 @@ def _columns(numerators, denominators, what):
     return x[:, kept], y[:, kept]
 
 
-def _t(level, prompts):
+def student(level, prompts):
     """The quantile of Student's t that makes a two-sided interval over so many prompts."""
     return float(stdtrit(prompts - 1, (1 + level) / 2))
 
 
-def _without_spread(estimate, method, bounds):
-    """The estimate where all prompts agree exactly: a binomial interval within bounds, or none."""
-    if bounds is None:
-        return replace(estimate, method=f"{method}; no spread between prompts, so no interval")
+def _without_spread(estimate, bounds):
+    """The estimate where one prompt stands alone or all agree exactly: a binomial interval within bounds, or none."""
+    if estimate.prompts == 1 or bounds is None:
+        why = "one prompt" if estimate.prompts == 1 else "no spread between prompts"
+        return replace(estimate, method=f"{estimate.method}; {why}, so no interval")
     floor, ceiling = bounds
     share = (estimate.value - floor) / (ceiling - floor) if ceiling > floor else 0.0
     successes, failures = share * estimate.prompts, (1 - share) * estimate.prompts
@@ -139,4 +189,4 @@ def _without_spread(estimate, method, bounds):
     low = float(betaincinv(successes, failures + 1, tail)) if successes > 0 else 0.0
     high = float(betaincinv(successes + 1, failures, 1 - tail)) if failures > 0 else 1.0
     low, high = floor + (ceiling - floor) * low, floor + (ceiling - floor) * high
-    return replace(estimate, low=low, high=high, method=f"{method}; no spread, binomial with prompts as trials")
+    return between(estimate, low, high, bounds, "no spread, binomial with prompts as trials")

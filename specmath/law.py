@@ -1,10 +1,14 @@
 """The base of every acceptance law: give `survival`, and every other number of a round follows from it."""
 
 from abc import ABC, abstractmethod
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, pairwise
 
 import numpy as np
 
-from specmath.draft import Chain, each_depth, plain
+from specmath.draft import Chain, Tree, each_depth, plain, within
 from specmath.tally import NotIdentifiable
 
 ROUNDING = 1e-12
@@ -14,27 +18,56 @@ class Law(ABC):
     """Law of the accepted length A of one round. A law supplies `survival`; everything else follows from it.
 
     k is the depth drafted, a scalar except where an array is named. Parameters may be arrays where the law
-    says so; `pmf` and `drafted` then add the axis of the lengths as the last one.
+    says so; `curve`, `pmf` and `drafted` then add the axis of the lengths as the last one.
+
+    What depends on the shape drafted beyond its depth is said by `on`, and every number for depth k is that of
+    `on(Chain(k))`.
     """
 
     @abstractmethod
     def survival(self, i):
         """S_i = P(A >= i), the first i drafts all accepted; i an integer or an array of them; S_0 = 1."""
 
+    def on(self, draft):
+        """The law of rounds that draft this shape: here this same law, on chains.
+
+        Raises NotIdentifiable where a tree has siblings, or an only child that is not the draft's first guess:
+        how those are accepted does not follow from how first guesses are.
+        """
+        if isinstance(draft, Tree) and (not draft.is_chain or any(draft.ranks)):
+            raise NotIdentifiable("acceptance by child rank", "the accepted length on a tree", "Ranked gives it")
+        return self
+
+    def curve(self, k):
+        """S_0, S_1, .., S_k of rounds of depth k."""
+        law = self.on(Chain(k))
+        return np.stack([law.survival(i) for i in range(Chain(k).depth + 1)], axis=-1)
+
     def conditional(self, i):
         """a_i = S_i / S_{i-1} for i >= 1; NaN where position i is never reached."""
-        before, here = (np.asarray(self.survival(j)) for j in (Chain(i).depth - 1, i))
+        return each_depth(self._conditional, Chain(i).depth)
+
+    def _conditional(self, i):
+        law = self.on(Chain(i))
+        before, here = (np.asarray(law.survival(j)) for j in (i - 1, i))
         unreached = before == 0
         return plain(np.where(unreached, np.nan, here / np.where(unreached, 1, before)))
 
     def pmf(self, k):
         """P(A = i) for i = 0..k when k are drafted: S_i - S_{i+1}, and S_k at i = k."""
-        curve = [self.survival(i) for i in range(Chain(k).depth + 1)]
-        return np.stack([a - b for a, b in zip(curve, [*curve[1:], 0], strict=True)], axis=-1)
+        curve = self.curve(k)
+        return np.concatenate([curve[..., :-1] - curve[..., 1:], curve[..., -1:]], axis=-1)
 
     def mean(self, k):
         """Accepted drafts per round, S_1 + .. + S_k; k may be an array."""
-        return each_depth(lambda depth: sum(self.survival(i) for i in range(1, depth + 1)), Chain(k).depth)
+        return each_depth(lambda depth: total(self.curve(depth)), Chain(k).depth)
+
+    def means(self, k_max):
+        """mean(0), mean(1), .. up to k_max, or to the last depth that is identified."""
+        found: list = []
+        with suppress(NotIdentifiable):
+            found.extend(self.mean(k) for k in range(Chain(k_max).depth + 1))
+        return found
 
     def var(self, k):
         """Variance of A when k are drafted; also that of the tokens per round A + 1."""
@@ -47,12 +80,73 @@ class Law(ABC):
 
     def sample(self, k, rng, size=None):
         """Accepted lengths of `size` independent rounds of depth k, by inversion of uniforms from `rng`."""
-        curve = np.array([self.survival(i) for i in range(1, Chain(k).depth + 1)], dtype=float)
+        curve = np.asarray(self.curve(k)[1:], dtype=float)
         return np.searchsorted(-curve, -rng.random(size), side="left")
 
     def drafted(self, k):
         """Probability of each drafted length 0..k when k are asked for; here always k."""
         return all_or_nothing(1, Chain(k).depth)
+
+
+class Listed(Law):
+    """A law that knows its curve up to some depth, as `listed`, and raises NotIdentifiable beyond it."""
+
+    @property
+    @abstractmethod
+    def listed(self):
+        """S_0, S_1, .. as far as they are known."""
+
+    def survival(self, i):
+        """The curve at i."""
+        return along(self.listed, i)
+
+    def curve(self, k):
+        """The curve up to k."""
+        along(self.listed, min(k, len(self.listed)))
+        return np.array(self.listed[: k + 1])
+
+
+@dataclass(frozen=True)
+class Curve(Listed):
+    """The survival curve itself, S_1, .., S_k: what an engine logs as acceptance rates per position.
+
+    Raises ValueError for what is no probability or rises. Asking beyond its end raises NotIdentifiable.
+
+    >>> Curve((0.872, 0.767, 0.672)).block_efficiency(3)
+    3.311
+    """
+
+    survivals: tuple
+
+    def __post_init__(self):
+        survivals = probabilities("survivals", self.survivals)
+        for i, (before, here) in enumerate(pairwise(survivals), 1):
+            if here > before + ROUNDING:
+                raise ValueError(f"survivals[{i}]: found {here}, expected at most the {before} before it")
+        object.__setattr__(self, "survivals", falling(survivals))
+
+    @cached_property
+    def listed(self):
+        """1 and the survivals."""
+        return (1, *self.survivals)
+
+
+def probabilities(name, values):
+    """The values as a tuple, each a number in [0, 1]; ValueError names the entry that is not."""
+    for i, value in enumerate(values):
+        if np.ndim(value) > 0:
+            raise ValueError(f"{name}[{i}]: found {value}, expected a number in [0, 1]")
+    return tuple(within(f"{name}[{i}]", plain(value), 0, 1) for i, value in enumerate(values))
+
+
+def falling(values):
+    """The values as a tuple, each at most 1 and at most those before it, where rounding has lifted it."""
+    return tuple(accumulate(values, min, initial=1))[1:]
+
+
+def total(curve):
+    """S_1 + .. + S_k of a curve S_0..S_k along its last axis; NaN where S_0 is."""
+    return plain(np.sum(curve[..., 1:], axis=-1) + 0 * curve[..., 0])
 
 
 def all_or_nothing(hit, k):

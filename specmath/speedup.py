@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from specmath.acceptance import Geometric, Law, NotIdentifiable, invert_mean
+from specmath.acceptance import Geometric, Law, invert_mean
 from specmath.cost import Outside, Ratio
 from specmath.draft import Chain, each_depth, plain, within
 
@@ -65,12 +65,38 @@ def evaluate(law, shape, cost, /, *, batch=1, context=0):
 
 
 def block_efficiency(law, shape, /):
-    """tau: tokens per round, the recovered or bonus token included, in 1..k + 1.
+    """tau: tokens per round, the recovered or bonus token included, in 1..depth + 1, on a chain or on a tree.
 
-    >>> block_efficiency(0.5, 2)
-    1.75
+    >>> from specmath.acceptance import Ranked
+    >>> from specmath.draft import Tree
+    >>> block_efficiency(0.5, 2), block_efficiency(Ranked((0.5, 0.25)), Tree((-1, 0, 0)))
+    (1.75, 1.75)
     """
-    return _law(law).block_efficiency(_shape(shape).depth)
+    shape = _shape(shape)
+    return _law(law).on(shape).block_efficiency(shape.depth)
+
+
+def fleet(laws, shape, cost, /, *, tokens=None, rounds=None, **load):
+    """The speedup of prompts with a law each: plain time of all their tokens over speculative time of them all.
+
+    Give exactly one of `tokens`, what each prompt emits, and `rounds`, how many each takes; a number stands for
+    the same of every prompt. They are different fleets: at equal rounds easy prompts emit more of the tokens, at
+    equal tokens hard prompts take more of the rounds. A mean of the prompts' own speedups is neither, unless all
+    rounds take equally long: then it is the one by rounds. `load` is batch and context, as in `speedup`.
+    Fractions stay. ValueError for no laws, none or both of the weights, a negative one, or all of them zero.
+    Derived here.
+
+    >>> fleet([0.5, 1.0], 1, 0.0, tokens=1), fleet([0.5, 1.0], 1, 0.0, rounds=1)
+    (1.7142857142857144, 1.75)
+    """
+    if (tokens is None) == (rounds is None):
+        raise ValueError(f"tokens, rounds: found {tokens} and {rounds}, expected exactly one None")
+    prompts = [evaluate(law, shape, cost, **load) for law in laws]
+    emitted = _weights(*(("tokens", tokens) if rounds is None else ("rounds", rounds)), len(prompts))
+    if tokens is None:
+        emitted = [n * prompt.block_efficiency for n, prompt in zip(emitted, prompts, strict=True)]
+    without = [n * prompt.step_time for n, prompt in zip(emitted, prompts, strict=True)]
+    return sum(without) / sum(time / prompt.speedup for time, prompt in zip(without, prompts, strict=True))
 
 
 def best_k(law, cost, /, *, k_max=64, batch=1, context=0):
@@ -84,13 +110,13 @@ def best_k(law, cost, /, *, k_max=64, batch=1, context=0):
     >>> best_k(0.5, 0.25)
     BestK(k=1, speedup=1.2)
     """
-    cost = _cost(cost)
-    cost.step(batch=batch, context=context)
-    found = list(_candidates(_law(law), cost, Chain(k_max).k, {"batch": batch, "context": context}))
+    found = list(_candidates(_law(law), _cost(cost), k_max, {"batch": batch, "context": context}))
     depths = np.array([k for k, _ in found])
     values = np.stack(np.broadcast_arrays(*(value for _, value in found)))
-    first = np.argmax(values >= np.max(values, axis=0) * (1 - TIE), axis=0)
-    return BestK(plain(depths[first]), plain(np.take_along_axis(values, first[None], axis=0)[0]))
+    highest = np.max(values, axis=0)
+    first = np.argmax(values >= highest * (1 - TIE), axis=0)
+    chosen = np.take_along_axis(values, first[None], axis=0)[0]
+    return BestK(plain(depths[first]), plain(np.where(highest == highest, chosen, highest)))
 
 
 def break_even(*, alpha=None, c=None, k, d=0, o=0):
@@ -121,12 +147,27 @@ def _round_time(law, shape, cost, at):
 
 
 def _candidates(law, cost, k_max, at):
-    """(k, speedup) for every k that was measured."""
-    for k in range(k_max + 1):
+    """(k, speedup) for every k that was identified and measured, from the running sums of the survival curve."""
+    step = cost.step(**at)
+    for k, mean in enumerate(law.means(k_max)):
         try:
-            yield k, speedup(law, k, cost, **at)
-        except (Outside, NotIdentifiable):
+            time = _round_time(law, Chain(k), cost, at)
+        except Outside:
             continue
+        yield k, plain((1 + mean) * step / time)
+
+
+def _weights(name, given, prompts):
+    """One weight per prompt."""
+    if not prompts:
+        raise ValueError("laws: found none, expected one per prompt")
+    given = [given] * prompts if np.ndim(given) == 0 else list(given)
+    if len(given) != prompts:
+        raise ValueError(f"{name}: found {len(given)}, expected one for each of {prompts} laws")
+    given = [within(f"{name}[{i}]", plain(weight)) for i, weight in enumerate(given)]
+    if not any(given):
+        raise ValueError(f"{name}: found only 0, expected some above it")
+    return given
 
 
 def _law(law):

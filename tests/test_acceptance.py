@@ -2,132 +2,28 @@
 
 import math
 from fractions import Fraction
-from itertools import pairwise, product
+from itertools import product
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specmath.acceptance import Empirical, Geometric, HitMiss, Law, NotIdentifiable, Positional, Tally, invert_mean
+from specmath.acceptance import (
+    Empirical,
+    Geometric,
+    HitMiss,
+    NotIdentifiable,
+    Padded,
+    Positional,
+    Ranked,
+    Tally,
+    invert_mean,
+)
+from specmath.draft import Chain, Tree
 
 COUNTED = Tally([[50, 30, 10], [40, 20, 9]], [[35, 20, 4], [30, 9, 9]], rounds=[60, 45])
-LAWS = {
-    "geometric": (Geometric(0.7), 5),
-    "geometric, long": (Geometric(0.97), 40),
-    "nothing accepted": (Geometric(0.0), 3),
-    "all accepted": (Geometric(1.0), 3),
-    "by position": (Positional((0.83, 0.7, 0.9, 0.0, 0.4)), 5),
-    "hit or miss": (HitMiss(0.4, 0.8), 5),
-    "never a hit": (HitMiss(0.0, 0.8), 4),
-    "as counted": (Empirical(COUNTED), 3),
-    "no draft": (Geometric(0.7), 0),
-}
 FRACTIONS = st.integers(1, 12).flatmap(lambda d: st.integers(0, d).map(lambda n: Fraction(n, d)))
-
-
-def check_acceptance(law, k, draws=100_000):
-    """Every claim a law makes, checked against the others; takes any object with the methods of `Law`."""
-    curve = [float(law.survival(i)) for i in range(k + 1)]
-    assert curve[0] == 1, "S_0 is 1"
-    assert all(0 <= later <= earlier <= 1 for earlier, later in pairwise(curve)), "S falls in [0, 1]"
-    assert np.allclose(np.asarray(law.survival(np.arange(k + 1)), dtype=float), curve), "arrays of i are the same S"
-    for i in range(1, k + 1):
-        assert curve[i - 1] == 0 or math.isclose(law.conditional(i) * curve[i - 1], curve[i], abs_tol=1e-15)
-    pmf, lengths = np.asarray(law.pmf(k), dtype=float), np.arange(k + 1)
-    assert pmf.shape == (k + 1,)
-    assert math.isclose(pmf.sum(), 1)
-    assert np.all(pmf >= -1e-15)
-    mean = float(law.mean(k))
-    assert math.isclose(mean, sum(curve[1:]), abs_tol=1e-12), "the mean is the sum of S"
-    assert math.isclose(mean, pmf @ lengths, abs_tol=1e-12), "the mean is the mean of the pmf"
-    assert math.isclose(law.block_efficiency(k), 1 + mean)
-    assert math.isclose(law.var(k), pmf @ lengths**2 - mean**2, abs_tol=1e-9), "the variance is that of the pmf"
-    weights = np.asarray(law.drafted(k), dtype=float)
-    assert weights.shape == (k + 1,)
-    assert math.isclose(weights.sum(), 1)
-    assert k == 0 or curve[1] <= 1 - weights[0] + 1e-12, "nothing is accepted where nothing was drafted"
-    sample = law.sample(k, np.random.default_rng(7), draws)
-    assert sample.shape == (draws,)
-    seen = np.bincount(sample, minlength=k + 1) / draws
-    assert np.all(np.abs(seen - pmf) <= 5 * np.sqrt(pmf * (1 - pmf) / draws) + 1e-12), "simulation has the pmf"
-
-
-@pytest.mark.parametrize("name", LAWS)
-def test_every_route_to_a_number_agrees(name):
-    check_acceptance(*LAWS[name])
-
-
-class StartsBelowOne(Geometric):
-    def survival(self, i):
-        return self.alpha ** (i + 1)
-
-
-class Rises(Positional):
-    def survival(self, i):
-        return 1 - np.asarray([0, 0.5, 0.2, 0.6])[i]
-
-
-class CountsTheBonus(Geometric):
-    def mean(self, k):
-        return super().mean(k) + 1
-
-
-class MultipliesSurvivalTwice(Positional):
-    def mean(self, k):
-        return sum(math.prod(float(self.survival(j)) for j in range(1, i + 1)) for i in range(1, k + 1))
-
-
-class ForgetsTheCensoring(Geometric):
-    def pmf(self, k):
-        return np.array([self.alpha**i * (1 - self.alpha) for i in range(k + 1)])
-
-
-class SamplesUniformly(Geometric):
-    def sample(self, k, rng, size=None):
-        return rng.integers(0, k + 1, size)
-
-
-class SamplesOneMore(Geometric):
-    def sample(self, k, rng, size=None):
-        return np.minimum(super().sample(k, rng, size) + (rng.random(size) < 0.05), k)
-
-
-class DraftsNothing(Geometric):
-    def drafted(self, k):
-        return np.eye(k + 1)[0]
-
-
-@pytest.mark.parametrize(
-    "law",
-    [
-        StartsBelowOne(0.7),
-        Rises((0.5, 0.5, 0.5)),
-        CountsTheBonus(0.7),
-        MultipliesSurvivalTwice((0.7, 0.6, 0.5)),
-        ForgetsTheCensoring(0.7),
-        SamplesUniformly(0.7),
-        SamplesOneMore(0.7),
-        DraftsNothing(0.7),
-    ],
-    ids=lambda law: type(law).__name__,
-)
-def test_a_planted_wrong_law_is_caught(law):
-    with pytest.raises(AssertionError):
-        check_acceptance(law, 3)
-
-
-class Halving(Law):
-    """Somebody else's law: one method."""
-
-    def survival(self, i):
-        return 0.5 ** np.asarray(i)
-
-
-def test_a_law_of_ones_own_needs_survival_alone():
-    check_acceptance(Halving(), 6)
-    assert math.isclose(Halving().block_efficiency(6), Geometric(0.5).block_efficiency(6))
-    assert Halving().block_efficiency(np.array([0, 1, 2])).tolist() == [1, 1.5, 1.75]
 
 
 @pytest.mark.parametrize(
@@ -170,7 +66,8 @@ def test_floats_are_the_rounded_fractions(alpha, k):
 @pytest.mark.parametrize("distance", [1e-3, 1e-6, 1e-9, 1e-12, 2**-53])
 @pytest.mark.parametrize("k", [1, 7, 64, 1000])
 def test_alpha_next_to_one_keeps_twelve_digits(distance, k):
-    exact = sum(Fraction(1 - distance) ** i for i in range(k + 1))
+    alpha = Fraction(1 - distance)
+    exact = (1 - alpha ** (k + 1)) / (1 - alpha)
     assert Geometric(1 - distance).block_efficiency(k) == pytest.approx(float(exact), rel=1e-12)
 
 
@@ -248,38 +145,6 @@ def test_five_numbers_that_all_go_by_acceptance_rate_differ():
     assert law.mean(5) == pytest.approx(1.941170, abs=1e-6)
 
 
-# Public runbook "Qwen3.8-27B-NVFP4 + MTP on DGX Spark, vLLM 0.27.1": accepted per position / drafts, per thousand.
-@pytest.mark.parametrize(
-    ("survivors", "tau", "accepted_fraction", "reported"),
-    [
-        ((872, 767, 672), 3.311, 0.7703, (3.31, 77.0)),
-        ((624, 412, 260, 186, 113, 73, 56), 2.724, 0.2463, (2.73, 24.7)),
-    ],
-)
-def test_real_counters_give_the_block_efficiency_their_server_logged(survivors, tau, accepted_fraction, reported):
-    k = len(survivors)
-    law = Empirical(Tally([[1000, *survivors[:-1]]], [survivors]))
-    assert law.block_efficiency(k) == pytest.approx(tau, abs=1e-9)
-    assert law.mean(k) / k == pytest.approx(accepted_fraction, abs=5e-5)
-    assert law.block_efficiency(k) == pytest.approx(reported[0], abs=0.01)
-    assert 100 * law.mean(k) / k == pytest.approx(reported[1], abs=0.1)
-    by_position = Positional([law.conditional(i) for i in range(1, k + 1)])
-    assert by_position.block_efficiency(k) == pytest.approx(tau, abs=1e-9)
-    assert Positional([s / 1000 for s in survivors]).block_efficiency(k) < tau - 0.2, "survival taken as conditional"
-
-
-def test_a_server_log_line_adds_up():
-    """vLLM PR 16665 prints per-position rates .543, .357, .264 beside a mean acceptance length of 2.16."""
-    conditionals = [0.543, 0.357 / 0.543, 0.264 / 0.357]
-    assert Positional(conditionals).block_efficiency(3) == pytest.approx(2.16, abs=0.005)
-
-
-# EAGLE (Li et al. 2024): n-alpha on MT-bench, conditional on what came before.
-@pytest.mark.parametrize(("alphas", "tau"), [((0.79, 0.74, 0.72, 0.73), 3.1028), ((0.75, 0.69, 0.65, 0.64), 2.8192)])
-def test_conditionals_by_position_give_the_chain_s_block_efficiency(alphas, tau):
-    assert Positional(alphas).block_efficiency(4) == pytest.approx(tau, abs=5e-5)
-
-
 def test_difficulty_drawn_afresh_at_every_position_leaves_only_its_mean():
     easy, hard, k = Fraction(95, 100), Fraction(45, 100), 5
     cases = [Positional(alphas).block_efficiency(k) for alphas in product((easy, hard), repeat=k)]
@@ -307,66 +172,6 @@ def test_only_block_efficiencies_between_one_and_k_plus_one_can_be_inverted():
     grid = Geometric.from_block_efficiency(np.array([0.5, 1.0, 3.3616, 5.0, 6.0]), 4).alpha
     assert np.allclose(grid, [np.nan, 0, 0.8, 1, np.nan], equal_nan=True)
     assert math.isnan(invert_mean(0.0, 0))
-
-
-# RedHatAI/Llama4-Maverick-17B-128E-Instruct-speculator.eagle3, model card: acceptance length on HumanEval at k = 1..7.
-MAVERICK = (1.83, 2.45, 2.94, 3.26, 3.47, 3.57, 3.62)
-
-
-def test_the_maverick_curve_gives_its_survival_and_the_alpha_fitted_at_each_k():
-    survival = np.diff((1, *MAVERICK))
-    assert survival == pytest.approx([0.83, 0.62, 0.49, 0.32, 0.21, 0.10, 0.05], abs=1e-9)
-    conditionals = [Positional(survival / np.array([1, *survival[:-1]])).conditional(i) for i in range(1, 8)]
-    assert conditionals == pytest.approx([0.83, 0.747, 0.790, 0.653, 0.656, 0.476, 0.5], abs=5e-4)
-    fitted = Geometric.from_block_efficiency(np.array(MAVERICK), np.arange(1, 8)).alpha
-    assert fitted == pytest.approx([0.8300, 0.8038, 0.7973, 0.7843, 0.7736, 0.7615, 0.7520], abs=5e-5)
-    fraction = (np.array(MAVERICK) - 1) / np.arange(1, 8)
-    assert fraction == pytest.approx([0.83, 0.725, 0.6467, 0.565, 0.494, 0.4283, 0.3743], abs=5e-5)
-
-
-def test_an_alpha_fitted_at_a_short_draft_overstates_a_long_one():
-    assert Geometric(0.83).block_efficiency(7) == pytest.approx(4.557, abs=5e-4)
-    assert Geometric(0.83).block_efficiency(7) > 1.25 * MAVERICK[-1]
-
-
-# P-EAGLE (vLLM blog, 2026-03-13): acceptance lengths at K = 3 and K = 7; P-EAGLE's three tasks, then EAGLE-3's.
-@pytest.mark.parametrize(
-    ("at_3", "at_7", "predicted", "error"),
-    [
-        (3.02, 3.94, 4.352, 10.4),
-        (2.87, 3.38, 3.941, 16.6),
-        (2.87, 3.70, 3.941, 6.5),
-        (2.65, 3.03, 3.401, 12.2),
-        (2.24, 2.59, 2.569, -0.8),
-        (2.70, 3.27, 3.517, 7.6),
-    ],
-)
-def test_an_iid_extrapolation_from_k_3_to_k_7_misses_by_up_to_17_per_cent(at_3, at_7, predicted, error):
-    tau = Geometric.from_block_efficiency(at_3, 3).block_efficiency(7)
-    assert tau == pytest.approx(predicted, abs=5e-4)
-    assert 100 * (tau / at_7 - 1) == pytest.approx(error, abs=0.06)
-
-
-@pytest.mark.parametrize("tau", [2.8324, 2.9004])
-def test_chinchilla_s_loops_imply_an_alpha_of_071_to_072(tau):
-    """Chen et al. 2023, Table 1, K = 4: tokens per loop implied by the times, and by the printed ratio."""
-    assert 0.705 < Geometric.from_block_efficiency(tau, 4).alpha < 0.730
-
-
-# Gloeckle et al. 2024: tokens per step of 2, 3 and 4 prediction heads; k = heads - 1 drafts.
-@pytest.mark.parametrize(
-    ("taus", "alphas"), [((1.94, 2.78, 3.50), (0.940, 0.925, 0.912)), ((1.88, 2.57, 3.12), (0.880, 0.849, 0.836))]
-)
-def test_multi_token_heads_imply_their_alpha(taus, alphas):
-    assert Geometric.from_block_efficiency(np.array(taus), np.arange(1, 4)).alpha == pytest.approx(alphas, abs=5e-4)
-
-
-# Model cards nebius/EAGLE3-Llama-3.3-70B: acceptance length at K = 7 on MT-bench, HumanEval, GSM8K, two heads.
-@pytest.mark.parametrize(
-    ("taus", "alphas"), [((2.88, 3.62, 3.29), (0.666, 0.752, 0.717)), ((3.89, 5.08, 5.01), (0.777, 0.865, 0.860))]
-)
-def test_a_better_trained_head_gains_eleven_to_fourteen_points_of_alpha(taus, alphas):
-    assert Geometric.from_block_efficiency(np.array(taus), 7).alpha == pytest.approx(alphas, abs=5e-4)
 
 
 def test_a_position_never_given_is_not_invented():
@@ -459,3 +264,109 @@ def test_samples_take_any_size():
     rng = np.random.default_rng(0)
     assert Geometric(0.5).sample(4, rng, (2, 3)).shape == (2, 3)
     assert np.ndim(Geometric(0.5).sample(4, rng)) == 0
+
+
+MEDUSA = ((0.6, 0.12, 0.06), (0.4, 0.1, 0.06), (0.28, 0.08, 0.05))
+
+
+def test_medusa_s_cartesian_tree_multiplies_what_each_level_catches():
+    law, tree = Ranked(MEDUSA), Tree.cartesian((3, 2, 1))
+    by_level = [0.78, 0.78 * 0.5, 0.78 * 0.5 * 0.28]
+    assert tree.size == 15
+    assert law.on(tree).curve(3) == pytest.approx([1, *by_level])
+    assert law.on(tree).block_efficiency(3) == pytest.approx(2.279200, abs=1e-9)
+    assert law.on(Tree.cartesian((1, 1, 1))).block_efficiency(3) == pytest.approx(1.907200, abs=1e-9)
+    assert law.block_efficiency(3) == pytest.approx(1.907200, abs=1e-9)
+
+
+def test_a_tree_is_scored_by_the_products_along_its_paths():
+    """Fractions throughout: 2/3 and 1/4 for a first and a second child."""
+    first, second = Fraction(2, 3), Fraction(1, 4)
+    law, tree = Ranked((first, second)), Tree((-1, 0, 0, 1, 2, 2))
+    levels = [first + second, first * first + second * first + second * second]
+    assert law.on(tree).survivals == tuple(levels)
+    assert law.on(tree).block_efficiency(2) == 1 + sum(levels)
+    assert law.on(Tree((-1, 0), (0, 1))).survival(1) == second, "an only child may be a second guess"
+    assert law.block_efficiency(3) == Geometric(first).block_efficiency(3)
+    assert law.on(Chain(3)) is law
+    assert law.means(2) == [0, first, first + first**2]
+    assert law.curve(2).tolist() == [1, first, first**2]
+
+
+def test_by_depth_a_chain_goes_along_the_first_column():
+    law = Ranked(MEDUSA)
+    assert [law.survival(i) for i in range(4)] == pytest.approx([1, 0.6, 0.24, 0.0672])
+    assert law.conditional(2) == pytest.approx(0.4)
+    with pytest.raises(NotIdentifiable, match="a test of draft 4"):
+        law.survival(4)
+
+
+def test_certain_siblings_do_not_lift_survival_above_one():
+    law = Ranked((0.7, 0.1, 0.1, 0.1))
+    assert sum((0.7, 0.1, 0.1, 0.1)) <= 1
+    assert law.on(Tree.cartesian((4, 4, 4))).block_efficiency(3) == pytest.approx(4, abs=1e-12)
+    assert max(law.on(Tree.cartesian((4, 4, 4))).survivals) <= 1
+
+
+@pytest.mark.parametrize(
+    ("acceptances", "message"),
+    [
+        ((0.6, 0.5), r"acceptances: found 2 that sum to 1.1, expected one or more that sum to at most 1"),
+        ((0.6, 1.5), r"acceptances\[1\]: found 1.5, expected a number in \[0, 1\]"),
+        (((0.6, 0.3), (0.6, 0.5)), r"acceptances\[1\]: found 2 that sum to 1.1"),
+        (((0.6, 0.3), (-0.1,)), r"acceptances\[1\]\[0\]: found -0.1"),
+        ((), "acceptances: found 0 that sum to 0, expected one or more"),
+        (((0.6,), ()), r"acceptances\[1\]: found 0 that sum to 0"),
+    ],
+)
+def test_siblings_that_cannot_exclude_one_another_are_refused(acceptances, message):
+    with pytest.raises(ValueError, match=message):
+        Ranked(acceptances)
+
+
+def test_a_rank_or_a_depth_never_given_is_not_invented():
+    with pytest.raises(NotIdentifiable, match="on this tree cannot be identified") as raised:
+        Ranked((0.6, 0.2)).on(Tree.cartesian((3,)))
+    assert raised.value.missing == "acceptance of rank 3"
+    with pytest.raises(NotIdentifiable, match="position 2 cannot be identified: a test of draft 2 missing"):
+        Ranked(((0.6, 0.2),)).on(Tree((-1, 0, 1)))
+
+
+@pytest.mark.parametrize(
+    ("alpha", "k", "batch", "padded", "ragged"),
+    [(0.8, 5, 5, 1.485546, 3.689280), (0.7, 4, 8, 1.061174, 2.773100), (0.9, 4, 32, 1.035558, 4.095100)],
+)
+def test_a_padded_batch_keeps_the_least_of_its_accepted_lengths(alpha, k, batch, padded, ragged):
+    law = Padded(Geometric(alpha), batch)
+    assert law.block_efficiency(k) == pytest.approx(padded, abs=1e-6)
+    assert Geometric(alpha**batch).block_efficiency(k) == pytest.approx(padded, abs=1e-6)
+    assert Geometric(alpha).block_efficiency(k) == pytest.approx(ragged, abs=1e-6)
+
+
+def test_a_batch_of_unequal_sequences_multiplies_their_survival():
+    law = Padded((Geometric(Fraction(9, 10)), Geometric(Fraction(1, 2))), 2)
+    assert law.survival(1) == Fraction(81, 400)
+    assert law.block_efficiency(4) == Geometric(Fraction(81, 400)).block_efficiency(4)
+    assert Padded([Geometric(0.9)]).block_efficiency(3) == pytest.approx(3.439, abs=1e-12)
+    law = Padded(Ranked((0.6, 0.2)), 2).on(Tree((-1, 0, 0)))
+    assert law.block_efficiency(1) == pytest.approx(1.64)
+
+
+def test_a_padded_batch_is_as_long_as_its_longest_draft():
+    half = HitMiss(Fraction(1, 2), Fraction(4, 5))
+    assert Padded(half, 3).drafted(2).tolist() == [Fraction(1, 8), 0, Fraction(7, 8)]
+    assert Padded((half, Geometric(0.5))).drafted(2).tolist() == [0, 0, 1]
+    assert Padded(half, 3).survival(1) == Fraction(2, 5) ** 3
+
+
+@pytest.mark.parametrize(
+    ("laws", "batch", "message"),
+    [
+        ((), 2, "laws: found none, expected one law or more"),
+        (Geometric(0.5), 0, r"batch: found 0, expected a number in \[1, infinity\)"),
+        (Geometric(0.5), 1.5, "batch: found 1.5, expected an integer >= 1"),
+    ],
+)
+def test_a_batch_of_nothing_is_refused(laws, batch, message):
+    with pytest.raises(ValueError, match=message):
+        Padded(laws, batch)

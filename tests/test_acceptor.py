@@ -1,12 +1,13 @@
 """The acceptor on every array library, at the edges of rounding, and on input that is no law."""
 
-from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
 
 from specmath import acceptor, sampling
-from tests.strategies import LIBRARIES
+from specmath.draft import Tree
+from tests.strategies import LIBRARIES, random_round
 
 # --- the same code on every array library ------------------------------------------------------------------------
 
@@ -27,23 +28,6 @@ def scalar_round(tokens, q, p, u, v, drafted):
         if weight and mass > threshold:
             return [*tokens[:accepted].tolist(), x] + [-1] * (len(tokens) - accepted), accepted
     raise AssertionError("v below 1 always finds a token")
-
-
-def random_round(rng, batch, k, vocabulary, dtype=np.float64):
-    """Rows of all kinds: spread out, one-hot, with zeros; unused slots hold -1, NaN and nonsense."""
-    rows = rng.gamma(0.3, size=(*batch, 2 * k + 1, vocabulary)) * (rng.random((*batch, 2 * k + 1, vocabulary)) < 0.8)
-    peaked = rows == rows.max(-1, keepdims=True)
-    rows = np.where((rng.random(rows.shape[:-1]) < 0.3)[..., None] | (rows.sum(-1, keepdims=True) == 0), peaked, rows)
-    rows = (rows / rows.sum(-1, keepdims=True)).astype(dtype)
-    q, p = rows[..., :k, :], rows[..., k:, :].copy()
-    p[..., :k, :] = np.where(rng.random((*batch, k, 1)) < 0.5, (p[..., :k, :] + q) / 2, p[..., :k, :])
-    tokens = (rng.random((*batch, k, 1)) > np.cumsum(q, -1)).sum(-1).clip(0, vocabulary - 1)
-    drafted = rng.integers(0, k + 1, batch)
-    unused = np.arange(k) >= drafted[..., None]
-    tokens = np.where(unused, rng.choice([-1, 0, vocabulary, 10**6], tokens.shape), tokens)
-    q = np.where(unused[..., None], np.nan, q).astype(dtype)
-    p = np.where(np.arange(k + 1)[:, None] > drafted[..., None, None], np.nan, p).astype(dtype)
-    return tokens, q, p, rng.random((*batch, k)), rng.random(batch), np.asarray(drafted)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -77,24 +61,37 @@ def test_half_precision_rows_are_compared_and_summed_in_double(dtype):
         assert half.tokens.tolist() == full.tokens.tolist()
 
 
+TREE = Tree((-1, 0, 0, 1, 1))
+RULES = {
+    "token": acceptor.verify,
+    "block": acceptor.verify_block,
+    "tree": partial(acceptor.verify_tree, TREE),
+    "k-SEQ": lambda tokens, q, *rest, xp: acceptor.verify_k_seq(tokens, q[..., 0, :], *rest, rho=4.0, xp=xp),
+    "lenience": partial(acceptor.lossy_lenience, lenience=0.7),
+    "typical": lambda tokens, q, p, u, v, *, xp: acceptor.lossy_typical(tokens, p, v, epsilon=0.2, delta=0.5, xp=xp),
+}
+
+
 @pytest.mark.gpu
-def test_a_gpu_emits_the_same_tokens_without_being_waited_for():
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_a_gpu_emits_the_same_tokens_without_being_waited_for(rule):
     torch, _ = LIBRARIES.get("torch") or pytest.skip("needs torch")
     if not torch.cuda.is_available():
         pytest.skip("needs CUDA")
     rng = np.random.default_rng(9)
-    for _ in range(50):
-        arrays = random_round(rng, (6,), 4, 60)
-        tokens, q, p, u, v, drafted = (torch.asarray(array, device="cuda") for array in arrays)
-        p[0, :] = torch.nan
+    for _ in range(30):
+        *arrays, _ = random_round(rng, (6,), TREE.size, 60)
+        arrays[1:3] = (np.where(np.isnan(rows), 1 / 60, rows) for rows in arrays[1:3])
+        there = [torch.asarray(array, device="cuda") for array in arrays]
+        there[2][0, :] = torch.nan
         try:
             torch.cuda.set_sync_debug_mode("error")
-            verdict = acceptor.verify(tokens, q, p, u, v, xp=torch, drafted=drafted)
+            verdict = rule(*there, xp=torch)
         finally:
             torch.cuda.set_sync_debug_mode("default")
         tokens, accepted = verdict.tokens.cpu().numpy(), verdict.accepted.cpu().numpy()
         assert accepted[0] == -1
-        host = acceptor.verify(*(array[1:] for array in arrays[:-1]), xp=np, drafted=arrays[-1][1:])
+        host = rule(*(array[1:] for array in arrays), xp=np)
         assert tokens[1:].tolist() == host.tokens.tolist()
 
 
@@ -142,17 +139,6 @@ def test_disjoint_supports_accept_nothing_and_recover_from_p_itself():
     p, q = np.array([[0, 0, 0.5, 0.5], [1, 0, 0, 0]]), np.array([[0.5, 0.5, 0, 0]])
     verdicts = [acceptor.verify(np.array([1]), q, p, np.zeros(1), np.array(v), xp=np) for v in (0.0, 0.49, 0.51, 1.0)]
     assert [verdict.tokens.tolist() for verdict in verdicts] == [[2, -1], [2, -1], [3, -1], [3, -1]]
-
-
-def test_a_draft_vocabulary_larger_than_the_targets_keeps_the_law():
-    q = np.array([Fraction(n, 6) for n in (1, 1, 2, 2)], dtype=object)  # the last id is unknown to the target
-    p = np.array([Fraction(n, 6) for n in (3, 2, 1)], dtype=object)
-    cells = np.array([(x, u, v) for x in range(4) for u in range(60) for v in range(60)])
-    coins = np.array([Fraction(2 * j + 1, 120) for j in range(60)], dtype=object)[cells[:, 1:]]
-    rows = np.tile(q[:3], (len(cells), 1, 1)), np.tile(p, (len(cells), 2, 1))
-    verdict = acceptor.verify(cells[:, :1], *rows, coins[:, :1], coins[:, 1], xp=np)
-    law = [sum(q[x] for x in cells[verdict.tokens[:, 0] == y, 0]) / 3600 for y in range(3)]
-    assert law == p.tolist()
 
 
 def spoiled(rng):

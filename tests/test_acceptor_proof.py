@@ -1,40 +1,34 @@
-"""The proof of the acceptor, exact and by sampling, and the planted bugs it has to kill.
+"""The proof of the acceptance rules for chains, exact and by sampling; every planted bug of `mutants.py` is killed."""
 
-A mutant changes the real code, its arguments, or where the draft comes from; most were real bugs, named by their issue.
-"""
-
-from dataclasses import dataclass
+import itertools
+import math
+from collections import Counter
 from fractions import Fraction
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 
 from specmath import acceptor
 from specmath.acceptor import chain
-from tests.strategies import accepted_survival, enumerate_rounds, joint_law, pairs, random_pair
-
-CASES = [random_pair(1, 1, 3, 5), random_pair(2, 2, 2, 4), random_pair(6, 2, 3, 4), random_pair(4, 3, 2, 3)]
-
-
-@dataclass(frozen=True)
-class Decoder:
-    """A rule, and where its drafts come from: `drafts(pair, length)` -> {path: probability}."""
-
-    verify: Any = acceptor.verify
-    drafts: Any = lambda pair, length: pair.drafts(length)
-
-    def rounds(self, pair, drafted=None):
-        drafted = pair.k if drafted is None else drafted
-        return enumerate_rounds(pair, self.verify, self.drafts(pair, drafted), drafted)
-
-
-def one_hot(tokens, vocabulary, dtype=object):
-    return (tokens[..., None] == np.arange(vocabulary)).astype(int).astype(dtype)
-
+from tests.mutants import (
+    CHECKS,
+    MUTANTS,
+    STARS,
+    Decoder,
+    TreeDecoder,
+    check_acceptance,
+    check_law,
+    k_seq_on,
+    sampled_p_value,
+    sampler_match,
+    softmax_of_residual,
+    tree_as_chain,
+    verify_as_one_hot,
+)
+from tests.strategies import accepted_survival, integrate, joint_law, pairs, random_pair
 
 # --- the proof -------------------------------------------------------------------------------------------------
 
@@ -62,227 +56,88 @@ def test_a_deterministic_draft_with_one_hot_rows_is_exact_and_accepts_with_p_of_
     ]
 
 
-# --- planted bugs----------------------
-
-
-def check_law(decoder):
-    for pair in CASES:
-        assert joint_law(pair, decoder.rounds(pair)) == pair.target_law()
-
-
-def check_acceptance(decoder, overlap=min):
-    for pair in CASES:
-        rounds = decoder.rounds(pair)
-        for i in range(pair.k + 1):
-            assert accepted_survival(rounds, i) == pair.survival(i, overlap)
-
-
-def check_ragged(decoder):
-    for pair in CASES:
-        for drafted in range(pair.k):
-            assert joint_law(pair, decoder.rounds(pair, drafted)) == pair.target_law()
-
-
-def check_rounding(decoder):
-    """p is one ulp below q at the drafted token and equal elsewhere; u = 1 - eps rejects, nothing is left."""
-    for dtype in (np.float32, np.float64):
-        q = np.full((1, 4), 0.25, dtype)
-        p = np.full((2, 4), 0.25, dtype)
-        p[0, 2] = np.nextafter(dtype(0.25), dtype(0))
-        u = np.array([np.nextafter(1.0, 0.0)])
-        for v, token in ((0.0, 0), (0.3, 1), (0.9, 3), (1.0, 3)):
-            verdict = decoder.verify(np.array([2]), q, p, u, np.array(v), xp=np)
-            assert (verdict.tokens.tolist(), int(verdict.accepted)) == ([token, -1], 0)
-
-
-def check_boundary(decoder):
-    """Whatever u and v in [0, 1], nothing of probability 0 is emitted and every id is below V."""
-    edges = (0.0, 5e-324, 1e-45, np.finfo(np.float32).tiny, 0.5, 1 - 2**-24, 1 - 2**-53, 1.0)
-    q = np.array([[0.5, 0.25, 0.25, 0.0], [0.0, 0.25, 0.5, 0.25]])
-    p = np.array([[0.0, 0.7, 0.3, 0.0], [0.0, 0.1, 0.6, 0.3], [0.0, 0.1, 0.9, 0.0]])
-    for dtype in (np.float16, np.float32, np.float64):
-        for u, v in np.ndindex(len(edges), len(edges)):
-            for tokens in ([0, 1], [1, 2], [1, 1], [2, 3]):
-                coins = np.full(2, edges[u])
-                verdict = decoder.verify(
-                    np.array(tokens), q.astype(dtype), p.astype(dtype), coins, np.array(edges[v]), xp=np
-                )
-                emitted = verdict.tokens[: int(verdict.accepted) + 1]
-                assert all(0 <= token < 4 and p[i, token] > 0 for i, token in enumerate(emitted))
-
-
-CHECKS = {
-    "law": check_law,
-    "acceptance": check_acceptance,
-    "ragged": check_ragged,
-    "rounding": check_rounding,
-    "boundary": check_boundary,
-}
-TRUE = {name: getattr(chain, name) for name in ("verify", "residual", "draw", "_prefix_length", "_draft_row")}
-
-
-def excess(p, q):
-    return np.where(p > q, p - q, 0)
-
-
-def softmax_of_residual(p, q, *, xp):
-    """softmax(max(p - q, 0)), the series of exp cut after its square where numbers are exact."""
-    x = excess(p, q)
-    weights = 1 + x + x * x / 2 if x.dtype == object else np.exp(x)
-    return weights / weights.sum(-1, keepdims=True)
-
-
-def residual_without_fallback(p, q, *, xp):
-    with np.errstate(invalid="ignore"):
-        return excess(p, q) / excess(p, q).sum(-1, keepdims=True)
-
-
-def unclipped_draw(weights, v, *, xp):
-    cumulative = np.cumsum(weights, -1, dtype=weights.dtype)
-    return (cumulative <= v[..., None] * cumulative[..., -1:]).sum(-1)
-
-
-def shifted_draw(weights, v, *, xp):
-    return np.minimum(TRUE["draw"](weights, v, xp=xp) + 1, weights.shape[-1] - 1)
-
-
-def first_is_committed(passes, xp):
-    passes = np.concatenate([np.ones_like(passes[..., :1]), passes[..., 1:]], axis=-1)
-    return TRUE["_prefix_length"](passes, xp)
-
-
-def verify_as_one_hot(tokens, q, p, u, v, **rest):
-    return TRUE["verify"](tokens, one_hot(tokens, q.shape[-1]), p, u, v, **rest)
-
-
-def bonus_from_the_row_before(tokens, q, p, u, v, **rest):
-    p = np.concatenate([p[..., :-1, :], p[..., -2:-1, :]], axis=-2)
-    return TRUE["verify"](tokens, q, p, u, v, **rest)
-
-
-def coin_used_twice(tokens, q, p, u, v, **rest):
-    """The coin that rejected draws the recovered token too."""
-    accepted = TRUE["verify"](tokens, q, p, u, v, **rest).accepted
-    last = np.minimum(accepted, tokens.shape[-1] - 1)
-    v = np.where(accepted < tokens.shape[-1], np.take_along_axis(u, last[..., None], -1)[..., 0], v)
-    return TRUE["verify"](tokens, q, p, u, v, **rest)
-
-
-def padding_is_verified(tokens, q, p, u, v, *, xp, drafted):
-    """Slots that drafted nothing, filled with a token and its row, count as drafted."""
-    used = np.arange(tokens.shape[-1]) < drafted[:, None]
-    tokens, u = np.where(used, tokens, 0), np.where(used, u, Fraction(0))
-    q = np.where(used[..., None], q, Fraction(1, q.shape[-1]))
-    p = np.where((np.arange(p.shape[-2]) <= drafted[:, None])[..., None], p, Fraction(1, p.shape[-1]))
-    return TRUE["verify"](tokens, q, p, u, v, xp=xp)
-
-
-def truncated_drafts(pair, length):
-    """Drafts drawn without the first token wherever another has mass, while q is reported whole."""
-    cut = {x: (0, *law[1:]) if any(law[1:]) else law for x, law in pair.q.items()}
-    law = {x: tuple(Fraction(mass) / sum(cut[x]) for mass in cut[x]) for x in cut}
-    return type(pair)(pair.k, pair.vocabulary, pair.denominator, pair.p, law).drafts(length)
-
-
-def sampler_match(tokens, q, p, u, v, *, xp, drafted=None):
-    """Draw from p at every slot with its own coin, emit those draws as far as they equal the drafted tokens."""
-    own = acceptor.draw(p, np.concatenate([u, v[..., None]], axis=-1), xp=np)
-    accepted = np.cumprod(own[..., :-1] == tokens, axis=-1).sum(-1)
-    return acceptor.Verdict(np.where(np.arange(own.shape[-1]) <= accepted[..., None], own, -1), accepted)
-
-
-MUTANTS = {  # name: (the check that kills it, what is replaced inside acceptor.chain, the decoder around it)
-    "resamples from p": ("law", {"residual": lambda p, q, *, xp: p}, Decoder()),
-    "inverted ratio": ("law", {"_accepts": lambda u, q, p: u * p < q}, Decoder()),
-    "wrong bonus row": ("law", {}, Decoder(bonus_from_the_row_before)),
-    "counts accepts behind a rejection": ("law", {"_prefix_length": lambda passes, xp: passes.sum(-1)}, Decoder()),
-    "draw off by one": ("law", {"draw": shifted_draw}, Decoder()),
-    "u reused as v (sglang PR 7231)": ("law", {}, Decoder(coin_used_twice)),
-    "no fallback without residual mass": ("rounding", {"residual": residual_without_fallback}, Decoder()),
-    "softmax of the residual (transformers PR 28508)": ("law", {"residual": softmax_of_residual}, Decoder()),
-    "softmax q for an argmax draft (transformers #32867)": (
-        "law",
-        {},
-        Decoder(drafts=lambda pair, n: pair.argmax_drafts(n)),
-    ),
-    "draft truncated, q reported whole (transformers #47932)": ("law", {}, Decoder(drafts=truncated_drafts)),
-    "<= for < (sglang #35771)": ("boundary", {"_accepts": lambda u, q, p: u * q <= p}, Decoder()),
-    "draw unclipped (sglang PR 30822)": ("boundary", {"draw": unclipped_draw}, Decoder()),
-    "first token committed unverified (lattice #243)": ("law", {"_prefix_length": first_is_committed}, Decoder()),
-    "fresh draw on mismatch (mlx-swift-lm PR 459)": (
-        "law",
-        {"residual": lambda p, q, *, xp: p},
-        Decoder(verify_as_one_hot),
-    ),
-    "q ignored (vllm #40149)": ("acceptance", {}, Decoder(verify_as_one_hot)),
-    "padding verified as drafted": ("ragged", {}, Decoder(padding_is_verified)),
-    "residual against the first draft row": (
-        "law",
-        {"_draft_row": lambda q, accepted, rejected, xp: TRUE["_draft_row"](q, 0 * accepted, rejected, xp)},
-        Decoder(),
-    ),
-}
-
-
-@pytest.mark.parametrize("check", CHECKS)
-def test_the_true_acceptor_passes_every_check(check):
-    CHECKS[check](Decoder())
-
-
-@pytest.mark.parametrize("name", MUTANTS)
-def test_every_planted_bug_is_killed(name, monkeypatch):
-    check, replaced, decoder = MUTANTS[name]
-    for attribute, bug in replaced.items():
-        monkeypatch.setattr(chain, attribute, bug)
-    with pytest.raises((AssertionError, ValueError)):
-        CHECKS[check](decoder)
+def product_of_overlaps(pair, i):
+    return pair.survival(i, lambda p, q: p * q)
 
 
 def test_ignoring_q_stays_lossless_and_accepts_only_sum_p_q():
     check_law(Decoder(verify_as_one_hot))
-    check_acceptance(Decoder(verify_as_one_hot), overlap=lambda p, q: p * q)
+    check_acceptance(Decoder(verify_as_one_hot), product_of_overlaps)
 
 
 def test_emitting_the_targets_own_draws_is_exact_and_accepts_sum_p_q():
     check_law(Decoder(sampler_match))
-    check_acceptance(Decoder(sampler_match), overlap=lambda p, q: p * q)
+    check_acceptance(Decoder(sampler_match), product_of_overlaps)
 
 
-# --- by sampling -----------------------------------------------------------------------------------------------------
+# --- the method itself: integration over the uniforms -------------------------------------------------------------
 
 
-def sampled_p_value(couple=None, **replaced):
-    """Chi-square of the first two emitted tokens of 200 000 rounds, V = 8, against the target's law."""
-    rng, n = np.random.default_rng(7), 200_000
-    p, q = rng.dirichlet(np.full(8, 0.7), (2, 73))  # rows: after nothing, after x, after x y
-    w, u, v, last = rng.random((n, 2)), rng.random((n, 2)), rng.random(n), rng.random(n)
-    first = acceptor.draw(np.tile(q[0], (n, 1)), w[:, 0], xp=np)
-    second = acceptor.draw(q[1 + first], w[:, 1], xp=np)
-    tokens, rows = np.stack([first, second], -1), np.stack([0 * first, 1 + first, 9 + 8 * first + second], -1)
-    coupled = {"draft, accept": (w, v), "draft, recover": (u, w[:, 0]), "accept, recover": (u, u[:, 0])}
-    u, v = coupled.get(couple, (u, v))
-    with pytest.MonkeyPatch.context() as patch:
-        for attribute, bug in replaced.items():
-            patch.setattr(chain, attribute, bug)
-        emitted = acceptor.verify(tokens, q[rows[:, :2]], p[rows], u, v, xp=np).tokens
-    after = acceptor.draw(p[1 + emitted[:, 0]], last, xp=np)
-    seen = np.bincount(8 * emitted[:, 0] + np.where(emitted[:, 1] < 0, after, emitted[:, 1]), minlength=64)
-    return stats.chisquare(seen, n * (p[0][:, None] * p[1:9]).ravel()).pvalue
+def test_coins_integrate_a_rule_to_what_a_grid_of_all_its_thresholds_gives():
+    """Thresholds p / q and c / m with denominators up to D all lie on the grid 1 / lcm(1..D)."""
+    pair = random_pair(6, 1, 3, 4)
+    points = math.lcm(*range(1, pair.denominator + 1))
+    middle = [Fraction(2 * j + 1, 2 * points) for j in range(points)]
+    law = Counter()
+    for (x,), (u, v) in itertools.product(pair.sequences(1), itertools.product(middle, repeat=2)):
+        p, q = (np.array(rows, dtype=object) for rows in ([pair.p[()], pair.p[x,]], [pair.q[()]]))
+        verdict = acceptor.verify(np.array([x]), q, p, np.array([u]), np.array(v), xp=np)
+        law[tuple(verdict.tokens[: verdict.accepted + 1].tolist())] += pair.q[()][x] * Fraction(1, points**2)
+    by_coins = Counter()
+    for (_, emitted), mass in Decoder().rounds(pair).items():
+        by_coins[emitted] += mass
+    assert +by_coins == +law
 
 
-def test_sampled_rounds_have_the_targets_law():
-    assert sampled_p_value() > 0.01
+def test_coins_cut_at_every_threshold_and_their_cells_fill_the_cube():
+    def play(which, coins):
+        return [(bool(a * 3 < 1), bool(b * 7 >= 2 and a * 3 < 2)) for a, b in coins]
+
+    law = integrate(play, 1, 2)
+    third, seventh = Fraction(1, 3), Fraction(1, 7)
+    expected = {(0, (True, True)): third * 5 * seventh, (0, (True, False)): third * 2 * seventh}
+    expected |= {(0, (False, True)): third * 5 * seventh, (0, (False, False)): third * 2 * seventh + third}
+    assert law == expected
+
+
+# --- planted bugs --------------------------------------------------------------------------------------------------
+
+TRUE_RULES = {
+    "token": Decoder(),
+    "block": Decoder(acceptor.verify_block),
+    "tree, on a path": Decoder(tree_as_chain),
+    "tree": TreeDecoder(),
+    "k-SEQ": TreeDecoder(partial(k_seq_on, rho=3), trees=STARS),
+}
 
 
 @pytest.mark.parametrize(
-    "bug",
+    ("rule", "check"),
     [
-        {"residual": softmax_of_residual},
-        {"residual": lambda p, q, *, xp: p},
-        {"couple": "draft, accept"},
-        {"couple": "draft, recover"},
-        {"couple": "accept, recover"},
+        (rule, check)
+        for rule, decoder in TRUE_RULES.items()
+        for check in CHECKS
+        if isinstance(decoder, TreeDecoder) == (check == "tree law") and (rule, check) != ("block", "acceptance")
     ],
 )
-def test_the_same_test_rejects_a_planted_bug(bug):
-    assert sampled_p_value(**bug) < 1e-6
+def test_every_true_rule_passes_every_check(rule, check):
+    CHECKS[check](TRUE_RULES[rule])
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_every_planted_bug_is_killed(name):
+    assert not MUTANTS[name].survives()
+
+
+# --- by sampling ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", [acceptor.verify, acceptor.verify_block, tree_as_chain])
+def test_sampled_rounds_have_the_targets_law(rule):
+    assert sampled_p_value(rule) > 0.01
+
+
+@pytest.mark.parametrize("bug", [softmax_of_residual, lambda p, q, *, xp: p])
+def test_the_same_test_rejects_a_planted_bug(bug, monkeypatch):
+    monkeypatch.setattr(chain, "residual", bug)
+    assert sampled_p_value() < 1e-6

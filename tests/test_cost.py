@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from specmath.cost import PROVENANCES, Linear, Outside, Pair, Ratio, RoundTime, Table
-from specmath.draft import Chain
+from specmath.draft import Chain, Tree
 
 JAGGED = {1: 0.10, 2: 0.16, 3: 0.155, 5: 0.155, 6: 0.21}
 
@@ -194,3 +194,64 @@ def test_linear_and_ratio_say_the_same_in_their_own_units():
     seconds, steps = Pair(Linear(1.5, 0.5), Linear(0.25, 0.25), overhead=0.25), Ratio(0.25, d=0.25, o=0.125)
     for k in range(6):
         assert seconds.round(Chain(k)).total / seconds.step() == steps.round(Chain(k)).total
+
+
+def test_a_tree_is_drafted_by_its_depth_and_verified_by_its_size():
+    tree = Tree((-1, 0, 0, 1, 1, 2))
+    assert Ratio(0.25, d=0.125, o=0.5).round(tree) == RoundTime(0.5, 1.625, 0.5)
+    assert Ratio(Fraction(1, 4), d=Fraction(1, 8)).round(tree) == RoundTime(Fraction(1, 2), Fraction(13, 8), 0)
+
+
+def test_a_published_tree_of_128_nodes_and_depth_10_costs_what_its_speedup_says():
+    """Sequoia (Chen et al. 2024), Table 1, C4, greedy: 5.08 tokens per step and 4.04x at c = .5 ms / 24.2 ms.
+
+    A step then costs 1.257 plain steps, of which 10 levels of drafting are .207, so verifying 128 nodes costs 1.05.
+    """
+    tree = Tree((-1, *range(10), *(0,) * 118))
+    assert (tree.size, tree.depth) == (128, 10)
+    assert Ratio(0.5 / 24.2, d=0.05 / 128).round(tree).total == pytest.approx(5.08 / 4.04, abs=1e-3)
+
+
+def test_a_pair_drafts_a_tree_level_by_level_over_the_nodes_with_children():
+    """Forwards over 1, 2 and 1 nodes; a leaf is drafted and verified, never run."""
+    draft = Table([1, 2], [1, 1], [0, 0], [0.25, 0.375], provenance="measured")
+    tree = Tree((-1, 0, 0, 1, 2, 3))
+    assert tree.forwards == (1, 2, 1)
+    assert Pair(Linear(1.0, 0.5), draft, overhead=0.125).round(tree) == RoundTime(0.875, 4.0, 0.125)
+    with pytest.raises(Outside, match="n=3"):
+        Pair(Linear(1.0, 0.5), draft).round(Tree.cartesian((3, 1)))
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        Ratio(0.1, d=0.2, o=0.3),
+        Ratio(0.1, d=0.2, one_pass=True),
+        Pair(Linear(1.0, 0.5)),
+        Pair(Linear(1.0, 0.5), Linear(0.25, 0.125), overhead=0.5),
+        Pair(Linear(1.0, 0.5), Linear(0.25, 0.125), one_pass=True),
+    ],
+)
+def test_a_tree_that_is_one_path_costs_what_a_chain_costs(pair):
+    for k in range(5):
+        assert pair.round(Tree(tuple(range(-1, k)))) == pair.round(Chain(k))
+
+
+def test_in_one_pass_a_tree_is_one_forward_over_its_levels():
+    tree = Tree.cartesian((3, 2))
+    assert Ratio(0.25, d=0.125, one_pass=True).round(tree) == RoundTime(0.25, 2.125, 0)
+    assert Pair(Linear(1.0, 0.5), Linear(0.25, 0.125), one_pass=True).round(tree) == RoundTime(0.5, 6.0, 0.0)
+
+
+def test_a_ratio_in_one_pass_pays_for_one_forward_whatever_the_depth():
+    cost = Ratio(Fraction(1, 10), d=Fraction(1, 50), one_pass=True)
+    assert [cost.round(Chain(k)).draft for k in (0, 1, 9)] == [0, Fraction(1, 10), Fraction(1, 10)]
+    assert cost.round(Chain(9)).verify == Fraction(59, 50)
+    grid = Ratio(0.1, one_pass=True).round(Chain([0, 1, 9, -1])).draft
+    assert np.array_equal(grid, [0, 0.1, 0.1, np.nan], equal_nan=True)
+
+
+def test_a_ratio_in_one_pass_says_the_same_as_such_a_pair():
+    seconds, steps = Pair(Linear(1.5, 0.5), Linear(0.5, 0.0), one_pass=True), Ratio(0.25, d=0.25, one_pass=True)
+    for draft in (Chain(0), Chain(1), Chain(5), Tree.cartesian((2, 2))):
+        assert seconds.round(draft).total / seconds.step() == steps.round(draft).total

@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from specmath import Geometric, best_k, break_even
+from figures import block_verification, by_position, by_prompt, persistence, tree_or_chain
+from specmath import Chain, Geometric, best_k, break_even
+from specmath.acceptance import Ranked
+from specmath.finish import rounds_to_emit
+from specmath.tree_search import optimal_tree
 from validate.charts import rendered
 
 FIGURES = pathlib.Path(__file__).parent.parent / "figures"
@@ -113,3 +117,49 @@ def test_the_title_of_one_alpha_quotes_both_readings_of_35_per_cent():
     alpha = Geometric.from_block_efficiency(1 + 0.35 * 5, 5).alpha
     assert f"it is {fraction:.3f} accepted / drafted".replace("0.", ".") in title("one_alpha")
     assert f"α {alpha:.3f}".replace("0.", ".") in title("one_alpha")
+
+
+def test_the_title_of_by_position_quotes_the_promise_and_the_measured_length():
+    first, last = by_position.LENGTHS[0] - 1, by_position.LENGTHS[-1]
+    promise = Geometric(first).block_efficiency(7)
+    assert f"α of its first token, {first:.2f}".replace("0.", ".") in title("by_position")
+    assert f"promises this draft {promise:.2f} tokens per round at k = 7; it gives {last:.2f}" in title("by_position")
+
+
+def test_the_title_of_by_prompt_quotes_both_ways_of_counting():
+    law, alike = by_prompt.law(2), Geometric(0.7).block_efficiency(5)
+    both = law.block_efficiency(5), law.block_efficiency_by_token(5)
+    assert "{:.2f} becomes {:.2f} or {:.2f}".format(alike, *both) in title("by_prompt")
+
+
+def test_the_title_of_persistence_quotes_mixed_text_and_stretches():
+    mixed, lasting = (persistence.stretches(rho).on(Chain(5)).block_efficiency(5) for rho in (0, 0.98))
+    assert f"gives {mixed:.2f} tokens per round if mixed, {lasting:.2f} in stretches" in title("persistence")
+
+
+@pytest.mark.parametrize(("rho", "tau"), [(0, 2.941170), (0.5, 3.161549), (0.9, 3.454618), (0.98, 3.530578)])
+def test_rounds_that_start_anywhere_are_drawn_as_wrong_as_they_are(rho, tau):
+    assert persistence.anywhere(persistence.stretches(rho)) == pytest.approx(tau, abs=1e-6)
+
+
+def test_the_title_of_tree_or_chain_quotes_both_at_15_drafts():
+    law, tree = Ranked(tree_or_chain.ACCEPTANCES), optimal_tree(tree_or_chain.ACCEPTANCES, 15)
+    chain, limit, best = law.block_efficiency(15), 1 / 0.3, law.on(tree).block_efficiency(tree.depth)
+    claim = f"give {chain:.2f} tokens per round as a chain, which ends at {limit:.2f}, and {best:.2f} as the best tree"
+    assert claim in title("tree_or_chain")
+
+
+def test_the_title_of_block_verification_quotes_both_rules():
+    token, block, bound = block_verification.accepted()
+    assert token[[1, 3, 5]] == pytest.approx([1.19, 1.7731, 2.058819], abs=1e-6)
+    assert block[[1, 3, 5]] == pytest.approx([1.25, 2.1141, 2.7485], abs=1e-6)
+    assert np.all(token <= block + 1e-12)
+    assert np.all(block <= bound + 1e-12)
+    keep = "keep {:.2f} instead of {:.2f} at k = 2, and {:.2f} instead of {:.2f} at k = 6"
+    assert keep.format(block[1], token[1], block[5], token[5]) in title("block_verification")
+
+
+def test_the_title_of_slowest_quotes_one_text_and_the_last_of_32():
+    law = rounds_to_emit(Geometric(0.7), Chain(5), 500)
+    claim = f"one of 500 tokens takes {law.mean:.0f} rounds, the last of 32 takes {law.slowest(32):.0f}"
+    assert claim in title("slowest")

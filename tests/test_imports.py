@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 import specmath
 
 HEAVY = ("torch", "matplotlib", "transformers", "scipy.stats", "scipy.optimize", "rich", "typer", "array_api_compat")
@@ -33,3 +35,16 @@ def test_every_public_name_resolves():
         assert getattr(specmath, name) is not None
     assert specmath.speedup(0.5, 1, 0) == 1.5
     assert specmath.estimate.alpha(specmath.Tally([[2]], [[1]])).value == 0.5
+
+
+def test_what_is_imported_later_is_public_and_nothing_else_resolves():
+    later = {*specmath.MODULES, *(name for names in specmath.LATER.values() for name in names)}
+    assert later < set(specmath.__all__)
+    assert specmath.simulate.simulate.__module__ == "specmath.simulate"
+    with pytest.raises(AttributeError, match="has no attribute 'no_such_name'"):
+        _ = specmath.no_such_name
+
+
+def test_the_acceptance_rules_wait_until_they_are_asked_for():
+    assert "specmath.acceptor" not in modules_after("import specmath")
+    assert "specmath.acceptor" in modules_after("from specmath import verify")

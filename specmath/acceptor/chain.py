@@ -1,7 +1,7 @@
 """The standard rule for a chain of drafts: `verify`."""
 
-from specmath.acceptor.drawing import double, draw, residual
-from specmath.acceptor.rows import check_shapes, emit, row, slots_in_use
+from specmath.acceptor.drawing import draw, residual
+from specmath.acceptor.rows import at_tokens, check_shapes, draft_row, emit, row, slots_in_use
 
 
 def verify(tokens, q, p, u, v, *, xp, drafted=None):
@@ -26,20 +26,11 @@ def verify(tokens, q, p, u, v, *, xp, drafted=None):
     check_shapes(tokens, q, p, u, v)
     tokens = xp.astype(tokens, xp.int64, copy=False)
     drafted = slots_in_use(tokens, drafted, xp)
-    accepted = _prefix_length(_passes(tokens, q, p, u, drafted, xp), xp)
-    against = _draft_row(q, accepted, accepted < drafted, xp)
+    real, q_x, p_x = at_tokens(tokens, q, p, drafted, xp)
+    accepted = _prefix_length(real & _accepts(u, q_x, p_x), xp)
+    against = draft_row(q, accepted, accepted < drafted, xp)
     final = draw(residual(row(p, accepted, xp), against, xp=xp), v, xp=xp)
     return emit(tokens, accepted, final, xp)
-
-
-def _passes(tokens, q, p, u, drafted, xp):
-    """Which slots hold a drafted token that passes its own test, bool[..., k]."""
-    k, vocabulary = q.shape[-2:]
-    in_use = xp.arange(k, device=tokens.device) < drafted[..., None]
-    real = in_use & (tokens >= 0) & (tokens < vocabulary)
-    ids = xp.where(real, tokens, 0)[..., None]
-    q_x, p_x = (xp.take_along_axis(law[..., :k, :], ids, axis=-1)[..., 0] for law in (q, p))
-    return real & _accepts(u, double(q_x, xp), double(p_x, xp))
 
 
 def _accepts(u, q, p):
@@ -49,10 +40,3 @@ def _accepts(u, q, p):
 def _prefix_length(passes, xp):
     """How many hold before the first that does not."""
     return xp.sum(xp.cumulative_prod(xp.astype(passes, xp.int64), axis=-1), axis=-1)
-
-
-def _draft_row(q, accepted, rejected, xp):
-    """The draft's law [..., V] at the first rejection, zeros where there was none."""
-    if q.shape[-2] == 0:
-        return xp.zeros((*q.shape[:-2], q.shape[-1]), dtype=q.dtype, device=q.device)
-    return xp.where(rejected[..., None], row(q, xp.where(rejected, accepted, 0), xp), 0)

@@ -1,4 +1,4 @@
-"""The two steps that end a round: the law of the recovered token, and a draw from a law.
+"""The two steps that end a round, whatever the rule: the law of the recovered token, and a draw from a law.
 
 Both are generic over array libraries. Floating rows are summed in double precision, exact numbers pass as they
 are.
@@ -20,11 +20,11 @@ def residual(p, q, *, xp):
     >>> residual(np.array([0.5, 0.25, 0.25]), np.array([0.25, 0.5, 0.25]), xp=np).tolist()
     [1.0, 0.0, 0.0]
     """
-    p, q = double(p, xp), double(q, xp)
-    excess = xp.where(p <= q, 0, p - q)
-    mass = xp.sum(excess, axis=-1, keepdims=True)
+    p = double(p, xp)
+    beyond = excess(p, q, xp)
+    mass = xp.sum(beyond, axis=-1, keepdims=True)
     empty = mass == 0
-    return xp.where(empty, p, excess) / xp.where(empty, 1, mass)
+    return xp.where(empty, p, beyond) / xp.where(empty, 1, mass)
 
 
 def draw(weights, v, *, xp):
@@ -50,6 +50,12 @@ def draw(weights, v, *, xp):
     beyond = weighty & (cumulative > v[..., None] * total)
     token = xp.min(xp.where(beyond, ids, last), axis=-1)
     return xp.where(unusable[..., 0], -1, token)
+
+
+def excess(p, q, xp):
+    """max(p - q, 0) entry by entry, floats in double precision; NaN stays NaN."""
+    p, q = double(p, xp), double(q, xp)
+    return xp.where(p <= q, 0, p - q)
 
 
 def double(x, xp):

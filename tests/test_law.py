@@ -1,0 +1,254 @@
+"""The base of the laws: three routes to every number agree, on every shape and at every limit."""
+
+import itertools
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+
+from specmath.acceptance import (
+    BetaGeometric,
+    Curve,
+    Empirical,
+    Geometric,
+    HitMiss,
+    Law,
+    Markov,
+    NotIdentifiable,
+    Padded,
+    Positional,
+    Ranked,
+    Tally,
+)
+from specmath.cost import Ratio
+from specmath.draft import Chain, Tree
+from specmath.speedup import block_efficiency, speedup
+
+BUSHY = Tree((-1, 0, 0, 0, 1, 1, 2, 4, 4))
+PATH = Tree((-1, 0, 1, 2))
+STAY = ((0.95, 0.05), (0.05, 0.95))
+
+
+def by_loop(conditionals):
+    """Tokens per round of a chain, by one product after the other."""
+    tokens, reached = 1, 1
+    for alpha in conditionals:
+        reached *= alpha
+        tokens += reached
+    return tokens
+
+
+def by_enumeration(row, tree, node=0):
+    """Tokens per round on a tree: at each accepted node one child at most is accepted, by its rank."""
+    depth = 0
+    for child in tree.children[node]:
+        depth += row(tree.depths[child], tree.ranks[child]) * by_enumeration(row, tree, child)
+    return 1 + depth
+
+
+def by_integral(a, b, k):
+    """Tokens per round over prompts with equal rounds."""
+    weight = quad(lambda x: 1, 0, 1, weight="alg", wvar=(a - 1, b - 1))[0]
+    return quad(lambda x: by_loop([x] * k), 0, 1, weight="alg", wvar=(a - 1, b - 1), epsabs=1e-13)[0] / weight
+
+
+def by_positions(alphas, transition, k):
+    """Tokens per round as positions per round start, in the chain of (state, drafts accepted so far)."""
+    states = len(alphas)
+    moves = np.zeros((states * (k + 1),) * 2)
+    for (i, j), accepted in itertools.product(np.ndindex(states, states), range(k + 1)):
+        kept = alphas[i] if accepted < k else 0
+        if accepted < k:
+            moves[i * (k + 1) + accepted, j * (k + 1) + accepted + 1] += kept * transition[i][j]
+        moves[i * (k + 1) + accepted, j * (k + 1)] += (1 - kept) * transition[i][j]
+    values, vectors = np.linalg.eig(moves.T)
+    law = np.real(vectors[:, np.argmin(abs(values - 1))])
+    return law.sum() / law[:: k + 1].sum()
+
+
+def by_least(laws, k):
+    """Tokens per round of a batch, by every combination of accepted lengths."""
+    tokens = 0
+    for lengths in itertools.product(range(k + 1), repeat=len(laws)):
+        tokens += math.prod(float(law.pmf(k)[i]) for law, i in zip(laws, lengths, strict=True)) * (1 + min(lengths))
+    return tokens
+
+
+ROW, ROWS = (0.6, 0.2, 0.1), ((0.6, 0.2, 0.1), (0.5, 0.3), (0.4, 0.3))
+CASES = {
+    "geometric": (Geometric(0.8), Chain(5), by_loop([0.8] * 5)),
+    "geometric on a path": (Geometric(0.8), PATH, by_loop([0.8] * 3)),
+    "nothing accepted": (Geometric(0.0), Chain(5), 1),
+    "all accepted": (Geometric(1.0), Chain(5), 6),
+    "nothing drafted": (Geometric(0.8), Chain(0), 1),
+    "by position": (Positional((0.9, 0.7, 0.0, 0.5)), Chain(4), by_loop([0.9, 0.7, 0.0, 0.5])),
+    "by curve": (Curve((0.9, 0.6, 0.6)), PATH, 1 + 0.9 + 0.6 + 0.6),
+    "hit or miss": (HitMiss(0.4, 0.8), Chain(5), 0.6 + 0.4 * by_loop([0.8] * 5)),
+    "never a hit": (HitMiss(0.0, 0.8), Chain(5), 1),
+    "as counted": (Empirical(Tally([[80, 40]], [[40, 30]], rounds=[100])), Chain(2), 1.7),
+    "prompts differ": (BetaGeometric(7, 3), Chain(5), by_integral(7, 3, 5)),
+    "prompts differ, on a path": (BetaGeometric(1.4, 0.6), PATH, by_integral(1.4, 0.6, 3)),
+    "easy or hopeless prompts": (BetaGeometric(0.05, 0.05), Chain(64), by_integral(0.05, 0.05, 64)),
+    "stretches": (Markov((0.95, 0.45), STAY), Chain(5), by_positions((0.95, 0.45), STAY, 5)),
+    "stretches, on a path": (Markov((0.95, 0.45), STAY), PATH, by_positions((0.95, 0.45), STAY, 3)),
+    "stretches, nothing drafted": (Markov((0.95, 0.45), STAY), Chain(0), 1),
+    "stretches, all accepted": (Markov((1.0, 1.0), STAY), Chain(4), 5),
+    "stretches, nothing accepted": (Markov((0.0, 0.0), STAY), Chain(4), 1),
+    "certain and hopeless stretches": (Markov((1.0, 0.0), STAY), Chain(3), by_positions((1.0, 0.0), STAY, 3)),
+    "three states": (
+        Markov((0.9, 0.6, 0.1), ((0.7, 0.2, 0.1), (0.0, 0.5, 0.5), (0.4, 0.0, 0.6))),
+        Chain(4),
+        by_positions((0.9, 0.6, 0.1), ((0.7, 0.2, 0.1), (0.0, 0.5, 0.5), (0.4, 0.0, 0.6)), 4),
+    ),
+    "ranked, on a chain": (Ranked(ROW), Chain(4), by_loop([0.6] * 4)),
+    "ranked, on a tree": (Ranked(ROW), BUSHY, by_enumeration(lambda depth, rank: ROW[rank], BUSHY)),
+    "ranked by depth": (Ranked(ROWS), BUSHY, by_enumeration(lambda depth, rank: ROWS[depth - 1][rank], BUSHY)),
+    "ranked, on a root alone": (Ranked(ROW), Tree((-1,)), 1),
+    "second guesses only": (Ranked(ROW), Tree((-1, 0, 1), (0, 1, 0)), 1 + 0.2 + 0.2 * 0.6),
+    "padded": (Padded(Geometric(0.8), 3), Chain(4), by_least([Geometric(0.8)] * 3, 4)),
+    "padded, unequal": (
+        Padded((Geometric(0.9), HitMiss(0.5, 0.7), Markov((0.95, 0.45), STAY))),
+        Chain(3),
+        by_least([Geometric(0.9), HitMiss(0.5, 0.7), Markov((0.95, 0.45), STAY)], 3),
+    ),
+    "padded trees": (Padded(Ranked(ROW), 2), BUSHY, by_least([Ranked(ROW).on(BUSHY)] * 2, BUSHY.depth)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_closed_form_sum_over_the_pmf_oracle_and_simulation_agree(name):
+    law, shape, oracle = CASES[name]
+    on, k = law.on(shape), shape.depth
+    tau, lengths, pmf = float(block_efficiency(law, shape)), np.arange(k + 1), np.asarray(on.pmf(k), dtype=float)
+    assert tau == pytest.approx(oracle, rel=1e-9)
+    assert tau == pytest.approx(1 + pmf @ lengths, rel=1e-12)
+    drawn = 1 + on.sample(k, np.random.default_rng(11), 40_000)
+    assert abs(drawn.mean() - tau) <= 5 * math.sqrt(float(on.var(k)) / len(drawn)) + 1e-12
+    assert speedup(law, shape, 0.0) == pytest.approx(tau, rel=1e-12), "at c = 0 a round is a plain step"
+    assert speedup(law, shape, Ratio(0.25)) <= tau
+
+
+@pytest.mark.parametrize(
+    ("law", "wrong"),
+    [
+        (Geometric(0.8), Geometric(0.79)),
+        (BetaGeometric(7, 3), BetaGeometric(6.9, 3.1)),
+        (Markov((0.95, 0.45), STAY), Markov((0.95, 0.45), ((0.94, 0.06), (0.06, 0.94)))),
+    ],
+    ids=["geometric", "prompts differ", "stretches"],
+)
+def test_the_third_route_notices_a_law_that_is_off_by_little(law, wrong):
+    """Negative control: a hundred times the samples tell laws apart that differ by one per cent of a token."""
+    drawn = 1 + law.sample(5, np.random.default_rng(11), 4_000_000)
+    assert abs(drawn.mean() - wrong.block_efficiency(5)) > 5 * math.sqrt(law.var(5) / len(drawn))
+
+
+LIMITS = {
+    "geometric": (Geometric(0.7), 1 / 0.3),
+    "by position": (lambda k: Positional([0.7] * k), 1 / 0.3),
+    "by curve": (lambda k: Curve([0.5] * k), None),
+    "hit or miss": (HitMiss(0.5, 0.7), 1 + 0.5 * 0.7 / 0.3),
+    "prompts differ": (BetaGeometric(2, 3), 4 / 2),
+    "stretches": (Markov((0.95, 0.45), STAY), 1 / 0.3),
+    "ranked": (Ranked((0.7, 0.1)), 1 / 0.3),
+    "padded": (Padded(Geometric(0.7), 3), 1 / (1 - 0.343)),
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.parametrize("k", [10**4, pytest.param(10**6, marks=pytest.mark.slow)])
+def test_very_long_drafts_reach_their_limit(name, k):
+    """Without an end every round ends at a rejection: in the long run tokens per round are tokens per rejection."""
+    law, limit = LIMITS[name]
+    law = law if isinstance(law, Law) else law(k)
+    tolerance = 1 / k**2 * 10 + 1e-12 if name == "prompts differ" else 1e-12
+    assert law.block_efficiency(k) == pytest.approx(limit or 1 + k / 2, rel=tolerance)
+    assert law.pmf(k).sum() == pytest.approx(1)
+    assert len(law.sample(k, np.random.default_rng(0), 3)) == 3
+
+
+def test_by_token_a_very_long_draft_leaves_the_mean_rejection():
+    """1 / tau(alpha) tends to 1 - alpha, so tau by token to (a + b) / b, whatever k."""
+    assert BetaGeometric(2, 3).block_efficiency_by_token(10**6) == pytest.approx(5 / 3, rel=1e-12)
+
+
+NEAR = 1 - 1e-9
+EXACT_NEAR = Fraction(NEAR)
+
+
+@pytest.mark.parametrize("k", [1, 7, 64])
+@pytest.mark.parametrize(
+    ("make", "exact"),
+    [
+        (lambda k: Geometric(NEAR), lambda k: Geometric(EXACT_NEAR)),
+        (lambda k: Positional([NEAR] * k), lambda k: Geometric(EXACT_NEAR)),
+        (lambda k: HitMiss(NEAR, NEAR), lambda k: HitMiss(EXACT_NEAR, EXACT_NEAR)),
+        (lambda k: BetaGeometric(1e9, 1.0), lambda k: BetaGeometric(Fraction(10**9), Fraction(1))),
+        (lambda k: Ranked((NEAR,)), lambda k: Ranked((EXACT_NEAR,))),
+        (lambda k: Padded(Geometric(NEAR), 5), lambda k: Padded(Geometric(EXACT_NEAR), 5)),
+        (
+            lambda k: Markov((NEAR, 0.5), ((NEAR, 1 - NEAR), (0.5, 0.5))),
+            lambda k: Markov(
+                (EXACT_NEAR, Fraction(1, 2)), ((EXACT_NEAR, 1 - EXACT_NEAR), (Fraction(1, 2), Fraction(1, 2)))
+            ),
+        ),
+    ],
+    ids=["geometric", "by position", "hit or miss", "prompts differ", "ranked", "padded", "stretches"],
+)
+def test_acceptance_within_a_billionth_of_one_keeps_twelve_digits(make, exact, k):
+    value = exact(k).block_efficiency(k)
+    assert isinstance(value, Fraction)
+    assert float(make(k).block_efficiency(k)) == pytest.approx(float(value), rel=1e-12)
+    assert type(block_efficiency(exact(k), k)) is Fraction
+
+
+def test_only_ranks_say_how_siblings_are_accepted():
+    for law in (Geometric(0.8), BetaGeometric(7, 3), Markov((0.95, 0.45), STAY), Positional((0.9,) * 3)):
+        for tree in (BUSHY, Tree((-1, 0, 0)), Tree((-1, 0), (0, 1))):
+            with pytest.raises(NotIdentifiable, match="accepted length on a tree cannot be identified") as raised:
+                law.on(tree)
+            assert raised.value.missing == "acceptance by child rank"
+        assert block_efficiency(law, PATH) == block_efficiency(law, 3)
+
+
+def test_what_depends_on_the_depth_is_said_for_each_depth_of_a_grid():
+    law, depths = Markov((0.95, 0.45), STAY), np.array([[0, 1], [5, 5]])
+    cells = [[law.on(Chain(int(k))).block_efficiency(int(k)) for k in row] for row in depths]
+    assert law.block_efficiency(depths) == pytest.approx(np.array(cells))
+    assert law.on(Chain(depths)) is law
+    assert speedup(law, depths, 0.1) == pytest.approx(np.array(cells) / (1 + 0.1 * depths))
+    assert [float(value) for value in law.means(5)] == pytest.approx([law.mean(k) for k in range(6)])
+
+
+def test_means_end_where_positions_do():
+    assert Positional((0.5, 0.5)).means(9) == [0, 0.5, 0.75]
+    assert Empirical(Tally([[4, 2]], [[2, 1]])).means(1) == [0, 0.5]
+    assert Geometric(Fraction(1, 2)).means(2) == [0, Fraction(1, 2), Fraction(3, 4)]
+    assert HitMiss(0.5, 0.5).means(2) == [0, 0.25, 0.375]
+
+
+def test_a_curve_is_what_an_engine_logs_by_position():
+    law = Curve((0.872, 0.767, 0.672))
+    assert law.survival(np.array([0, 1, 3])).tolist() == [1, 0.872, 0.672]
+    assert law.conditional(2) == 0.767 / 0.872
+    assert law.curve(2).tolist() == [1, 0.872, 0.767]
+    assert Curve([Fraction(1, 2), Fraction(1, 3)]).block_efficiency(2) == Fraction(11, 6)
+    assert Curve((0.5, 0.5 + 1e-15)).survivals == (0.5, 0.5), "rounding is no rise"
+    assert Curve(()).block_efficiency(0) == 1
+    with pytest.raises(NotIdentifiable, match="position 4 cannot be identified: a test of draft 4 missing; only 3"):
+        law.curve(7)
+
+
+@pytest.mark.parametrize(
+    ("survivals", "message"),
+    [
+        ((0.5, 0.6), r"survivals\[1\]: found 0.6, expected at most the 0.5 before it"),
+        ((1.5,), r"survivals\[0\]: found 1.5, expected a number in \[0, 1\]"),
+        (([0.5, 0.6],), r"survivals\[0\]: found \[0.5, 0.6\], expected a number in \[0, 1\]"),
+    ],
+)
+def test_a_curve_that_is_none_is_refused(survivals, message):
+    with pytest.raises(ValueError, match=message):
+        Curve(survivals)
