@@ -104,10 +104,6 @@ class Geometric(Law):
         exact = isinstance(self.alpha, Rational) or np.asarray(self.alpha).dtype == object
         return (exact_sum if exact else geometric_sum)(self.alpha, Chain(k).depth)
 
-    def means(self, k_max):
-        """0, alpha, alpha + alpha^2, .. as running sums."""
-        return list(accumulate((self.survival(i) for i in range(1, Chain(k_max).depth + 1)), initial=0 * self.alpha))
-
 
 @dataclass(frozen=True)
 class Positional(Listed):
@@ -166,10 +162,6 @@ class HitMiss(Law):
     def mean(self, k):
         """h (alpha + .. + alpha^k)."""
         return self.h * Geometric(self.alpha).mean(k)
-
-    def means(self, k_max):
-        """h times those of Geometric(alpha)."""
-        return [self.h * mean for mean in Geometric(self.alpha).means(k_max)]
 
     def drafted(self, k):
         """Nothing with probability 1 - h, else k."""

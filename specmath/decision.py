@@ -31,7 +31,7 @@ def decide(estimate, threshold=1.0):
     other side, at most that share decides wrongly. For surer decisions, estimate at a higher level.
 
     That is as exact as the t interval. A speedup is skewed, and at 95 % in studies of 20 to 40 prompts whose true
-    speedup is 1 (simulated, alphas from Beta laws) 1 to 2 % say use and 3 to 6 % say dont_use, for 2.5 % each: it
+    speedup is 1 (simulated, alphas from Beta laws) 1 to 2 % say use and 3 to 7 % say dont_use, for 2.5 % each: it
     errs towards plain decoding.
 
     Without an interval nothing is decided and the probability is unknown, NaN.

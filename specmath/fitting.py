@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.special import expit, log_expit, logit
 
-from specmath import hidden
 from specmath.acceptance import BetaGeometric, Empirical, Geometric, HitMiss, Markov, Positional
 from specmath.draft import within
+from specmath.hidden import coded, forward
 from specmath.intervals import DEGENERATE, Estimate, ratio, student
 from specmath.law import Law
 from specmath.likelihood import counted, log_likelihoods, maximise, mixed, ordered, sandwich
@@ -131,12 +131,12 @@ def _markov(rounds, level):
     """Over the logits of both alphas and of the chances to leave their states, from stays long, middling and short."""
     tally = rounds.tally()
     _refuse_without_tests(Markov, tally.trials.any())
-    codes, mean = hidden.coded(rounds), _logit_of_mean(tally)
+    codes, mean = coded(rounds), _logit_of_mean(tally)
 
     def by_prompt(theta):
         alphas, leave = expit(theta[:2]), expit(theta[2:])
         transition = [[1 - leave[0], leave[0]], [leave[1], 1 - leave[1]]]
-        return hidden.log_likelihoods(alphas, transition, leave[::-1] / leave.sum(), codes)
+        return forward(alphas, transition, leave[::-1] / leave.sum(), codes)
 
     starts = [(mean + 1.5, mean - 1.5, leave, leave) for leave in logit([0.05, 0.3, 0.7])]
     theta = maximise(by_prompt, starts)

@@ -36,7 +36,7 @@ def coded(rounds: Rounds):
     return codes
 
 
-def log_likelihoods(alphas, transition, start, codes):
+def forward(alphas, transition, start, codes):
     """By prompt, of codes [P, n] under states with these alphas [s], transition [s, s] and first law start [s]."""
     transition, alphas = np.asarray(transition, dtype=float), np.asarray(alphas, dtype=float)
     steps = _rounds(alphas, transition, int(codes.max(initial=0))).take(codes, axis=-1)

@@ -8,8 +8,8 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import betaln, xlog1py, xlogy
 
-from specmath import hidden
 from specmath.acceptance import BetaGeometric, Empirical, HitMiss, Markov
+from specmath.hidden import coded, forward
 from specmath.tally import NotIdentifiable, Rounds
 
 BOX = 12.0  # parameters on the scale of logits and logarithms stay within +- this
@@ -38,7 +38,7 @@ def log_likelihoods(law, data, *, misses=True):
     [-2.0794, -0.6931]
     """
     if isinstance(law, Markov):
-        return hidden.log_likelihoods(law.alphas, law.transition, law.stationary, hidden.coded(ordered(data)))
+        return forward(law.alphas, law.transition, law.stationary, coded(ordered(data)))
     tally = counted(data)
     rejected = tally.at_risk - tally.accepted
     if isinstance(law, BetaGeometric):

@@ -147,7 +147,7 @@ def _round_time(law, shape, cost, at):
 
 
 def _candidates(law, cost, k_max, at):
-    """(k, speedup) for every k that was identified and measured, from the running sums of the survival curve."""
+    """(k, speedup) for every k that was identified and measured."""
     step = cost.step(**at)
     for k, mean in enumerate(law.means(k_max)):
         try:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from specmath.acceptance import Markov
-from specmath.hidden import coded, log_likelihoods, prompt_rows
+from specmath.hidden import coded, forward, prompt_rows
 from specmath.tally import Rounds
 
 EASY_AND_HARD = Markov((0.95, 0.45), ((0.9, 0.1), (0.3, 0.7)))
@@ -37,7 +37,7 @@ def by_every_path(law, rounds):
 
 @pytest.mark.parametrize("law", [EASY_AND_HARD, THREE], ids=["two states", "three states"])
 def test_a_likelihood_is_the_sum_over_all_paths_of_states(law):
-    logs = log_likelihoods(law.alphas, law.transition, law.stationary, coded(OBSERVED))
+    logs = forward(law.alphas, law.transition, law.stationary, coded(OBSERVED))
     by_prompt = [[(2, 1), (0, 0), (2, 2)], [(3, 3), (1, 0)], [(2, 0)]]
     assert np.exp(logs) == pytest.approx([by_every_path(law, rounds) for rounds in by_prompt], rel=1e-13)
 
@@ -47,7 +47,7 @@ def test_what_can_happen_in_two_rounds_has_probability_one():
     for lengths in itertools.product(range(k + 1), repeat=2):
         rounds = Rounds([0, 0], [k, k], lengths)
         law = EASY_AND_HARD
-        total += math.exp(log_likelihoods(law.alphas, law.transition, law.stationary, coded(rounds)).item())
+        total += math.exp(forward(law.alphas, law.transition, law.stationary, coded(rounds)).item())
     assert total == pytest.approx(1, rel=1e-14)
 
 
@@ -61,7 +61,7 @@ def test_the_order_of_the_rounds_matters_here_and_not_to_a_tally():
     one, other = Rounds([0] * 4, [1] * 4, [1, 1, 0, 0]), Rounds([0] * 4, [1] * 4, [1, 0, 1, 0])
     law = Markov((0.95, 0.05), ((0.95, 0.05), (0.05, 0.95)))
     in_runs, mixed = (
-        log_likelihoods(law.alphas, law.transition, law.stationary, coded(rounds)).item() for rounds in (one, other)
+        forward(law.alphas, law.transition, law.stationary, coded(rounds)).item() for rounds in (one, other)
     )
     assert in_runs > mixed + 1
     assert np.array_equal(one.tally().accepted, other.tally().accepted)
@@ -77,11 +77,11 @@ def test_long_texts_neither_underflow_nor_lose_digits():
         total += math.log(state.sum())
         state = state / state.sum()
     assert total < -2000
-    found = log_likelihoods(alphas, transition, EASY_AND_HARD.stationary, coded(rounds))
+    found = forward(alphas, transition, EASY_AND_HARD.stationary, coded(rounds))
     assert found.tolist() == pytest.approx([total], rel=1e-12)
 
 
 def test_the_impossible_has_no_likelihood():
     rounds = Rounds([0, 0, 1], [2, 2, 2], [2, 0, 2])
-    certain = log_likelihoods([1.0, 1.0], [[0.5, 0.5], [0.5, 0.5]], [0.5, 0.5], coded(rounds))
+    certain = forward([1.0, 1.0], [[0.5, 0.5], [0.5, 0.5]], [0.5, 0.5], coded(rounds))
     assert certain.tolist() == [-math.inf, 0.0]

@@ -251,6 +251,11 @@ def test_the_block_rule_keeps_at_least_what_the_token_rule_keeps(ratios, k):
     assert np.array_equal(token[: min(k, 1) + 1], block[: min(k, 1) + 1])
 
 
+def test_the_token_rule_is_meant_where_none_is_named():
+    ratios = lay([np.array([[2.0, 0.5]])], marked([2])[0])
+    assert [float(s[0]) for s in Walk(ratios, marked([2])[0], 2).curves(0, 1)] == [1, 1, 0.5]
+
+
 def test_ratios_beyond_the_largest_float_come_back():
     curve = [float(s[0]) for s in one([[1e200, 1e200, 0.5, 1e-200, 1e-200, 0.0]], 6, "block").curves(0, 1)]
     assert curve[:5] == [1, 1, 1, 1, 1]

@@ -312,7 +312,6 @@ def test_break_even_refuses_what_it_cannot_solve(arguments, message):
         break_even(**arguments)
 
 
-# Two prompts of alpha .95 and .45, k = 5: tokens per round by round and by token; neither is that of the mean, 2.941170.
 def test_a_fleet_is_all_its_tokens_over_all_its_time():
     easy, hard = block_efficiency(0.95, 5), block_efficiency(0.45, 5)
     by_rounds, by_tokens = fleet([0.95, 0.45], 5, 0.0, rounds=1), fleet([0.95, 0.45], 5, 0.0, tokens=1)
@@ -332,7 +331,7 @@ def test_the_mean_of_the_prompts_speedups_is_the_speedup_of_no_fleet():
     by_rounds, by_tokens = (fleet(laws, 4, cost, **{weight: 1}) for weight in ("rounds", "tokens"))
     assert by_rounds == pytest.approx(sum(block_efficiency(law, 4) for law in laws) / sum(seconds))
     assert by_tokens == pytest.approx(2 / sum(1 / value for value in speedups))
-    assert sum(speedups) / 2 > max(by_rounds, by_tokens) + 0.1
+    assert by_tokens + 0.1 < sum(speedups) / 2 < by_rounds - 0.1
 
 
 @given(st.lists(st.tuples(FRACTIONS, st.integers(1, 9)), min_size=1, max_size=4), st.integers(0, 5), FRACTIONS)
@@ -419,8 +418,3 @@ def test_one_pass_drafters_want_longer_drafts():
     best = best_k(0.75, Pair(Linear(0.98, 0.02), Linear(0.1, 0), one_pass=True))
     assert best.k == 9
     assert best.speedup == pytest.approx(2.9490, abs=5e-5)
-
-
-def test_c_is_paid_once_per_drafted_token():
-    """A published blog formula divides by 1 + c; with c per token it overstates by (1 + k c) / (1 + c)."""
-    assert block_efficiency(0.8, 4) / (1 + 0.05) > 1.14 * speedup(0.8, 4, 0.05)

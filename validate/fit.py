@@ -18,6 +18,7 @@ from specmath.cost import Pair, RoundTime
 from specmath.draft import Chain
 from specmath.estimate import Estimate, alpha, block_efficiency, quotient
 from specmath.estimate import fit as fit_law
+from specmath.estimate import speedup as speedup_of_totals
 from validate.lines import RoundLine
 from validate.trace import Trace
 from validate.workload import halves
@@ -147,10 +148,8 @@ def measured_speedup(sample: Sample) -> Estimate:
     """Plain seconds per token over speculative seconds per token, totals; both plain runs count."""
     plain_tokens = [p.plain.tokens + p.control.tokens for p in sample.prompts]
     plain_seconds = [p.plain.seconds + p.control.seconds for p in sample.prompts]
-    return quotient(
-        [plain_seconds, [p.spec.tokens for p in sample.prompts]],
-        [plain_tokens, [p.spec.seconds for p in sample.prompts]],
-    )
+    seconds, tokens = [p.spec.seconds for p in sample.prompts], [p.spec.tokens for p in sample.prompts]
+    return speedup_of_totals(plain_seconds, plain_tokens, seconds, tokens)
 
 
 def control_ratio(sample: Sample) -> float:
