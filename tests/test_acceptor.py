@@ -128,6 +128,19 @@ def test_every_uniform_from_0_to_1_draws_a_token_that_has_weight(dtype):
     assert drawn == [1, 1, 4, 4, 4]
 
 
+def test_a_quantile_on_the_boundary_of_two_tokens_draws_the_later_one():
+    weights = np.array([0.25, 0.0, 0.25, 0.5])
+    drawn = [int(acceptor.draw(weights, np.array(v), xp=np)) for v in (0.0, 0.25, 0.5, np.nextafter(0.5, 0))]
+    assert drawn == [0, 2, 3, 2]
+
+
+def test_the_residual_is_normalised_and_without_mass_it_is_p_as_it_came():
+    p = np.array([[0.5, 0.5], [0.5, 0.5], [0.25, 0.5]])
+    q = np.array([[0.25, 0.25], [0.5, 0.5], [0.25, 0.75]])
+    assert acceptor.residual(p, q, xp=np).tolist() == [[0.5, 0.5], [0.5, 0.5], [0.25, 0.5]]
+    assert acceptor.residual(p.astype(np.float32), q.astype(np.float32), xp=np).dtype == np.float64
+
+
 def test_one_hot_p_accepts_its_own_token_and_recovers_it_otherwise():
     p, q = np.eye(4)[[2, 1, 0]], np.full((2, 4), 0.25)
     coins = np.array([0.999, 0.999]), np.array(0.5)
@@ -171,6 +184,12 @@ def test_a_row_of_nan_in_device_memory_ends_as_minus_one_and_leaves_the_others_a
 def test_weights_that_are_no_law_are_refused(weights):
     with pytest.raises(ValueError, match="row 0 of 1: no law to draw from"):
         acceptor.draw(np.array(weights), np.array(0.5), xp=np)
+
+
+def test_weights_that_are_no_law_draw_minus_one_where_nothing_is_waited_for(monkeypatch):
+    monkeypatch.setattr(sampling, "HOST_MEMORY", None)
+    weights = np.array([[0.5, 0.5], [0.0, 0.0], [np.nan, 1.0]])
+    assert acceptor.draw(weights, np.array([0.7, 0.7, 0.7]), xp=np).tolist() == [1, -1, -1]
 
 
 def test_shapes_and_counts_that_do_not_fit_are_refused_in_one_line():

@@ -237,6 +237,17 @@ def test_a_token_of_probability_0_ends_every_prefix_that_holds_it():
     assert verdict.tokens[:, 1].tolist() == [0, 0, 0]
 
 
+@pytest.mark.parametrize("unknown", [-1, 4, 10**6])
+def test_a_token_outside_the_vocabulary_ends_every_prefix_that_holds_it(unknown):
+    tokens, q, p, u, v = three_drafts()
+    tokens[:, 1] = unknown
+    verdict = acceptor.verify_block(tokens, q, p, 0 * u, v, xp=np)
+    assert verdict.accepted.tolist() == [0, 0, 0]  # s = 0 after one token of equal laws: no shorter prefix is kept
+    assert np.all((verdict.tokens[:, 0] >= 0) & (verdict.tokens[:, 0] < 4))
+    p[:, 1] = [0.5, 0.5, 0.0, 0.0]
+    assert acceptor.verify_block(tokens, q, p, 0 * u, v, xp=np).accepted.tolist() == [1, 1, 1]
+
+
 def test_shapes_and_counts_that_do_not_fit_are_refused():
     tokens, q, p, u, v = three_drafts()
     with pytest.raises(ValueError, match=r"q has shape \(3, 2, 4\), tokens \(3, 3\) and V = 4 need \(3, 3, 4\)"):

@@ -396,6 +396,7 @@ def test_depths_never_measured_are_no_candidates():
 def test_best_k_stays_within_the_offsets_given():
     assert Replay([[[1.0] * 30] * 3]).best_k(0.01).k == 3
     assert Replay([[1.0] * 30]).best_k(0.01, 5).k == 5
+    assert Replay([[1.0] * 66]).best_k(0).k == 32, "two rounds; one would take 65 drafts, beyond the 64 tried"
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
