@@ -1,7 +1,7 @@
 """The mathematics of speculative decoding: how much faster, from how drafts are accepted and what time costs.
 
-A draft (`Chain`, `Tree`) is accepted by a law (`Geometric`, `Positional`, `BetaGeometric`, `Markov`, `HitMiss`,
-`Ranked`, `Padded`, `Empirical`) and timed by a cost (`Ratio`, or a `Pair` of forward models: `Linear`, a measured
+A draft (`Chain`, `Tree`) is accepted by a law (`Geometric`, `Positional`, `Curve`, `BetaGeometric`, `Markov`,
+`HitMiss`, `Ranked`, `Padded`, `Empirical`) and timed by a cost (`Ratio`, or a `Pair` of forward models: `Linear`, a measured
 `Table`); `speedup`, `evaluate`, `best_k`, `break_even` and `fleet` put the three together. Laws come from counts
 (`Rounds`, `Tally`) through `specmath.estimate`, `fit` and `select`; scored text needs none: `Replay`. What cannot be
 known from the data at hand raises `NotIdentifiable`. The acceptance rules themselves are `verify`, `verify_block` and
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from specmath.acceptance import (
     BetaGeometric,
+    Curve,
     Empirical,
     Geometric,
     HitMiss,
@@ -50,6 +51,7 @@ __all__ = [
     "BestK",
     "BetaGeometric",
     "Chain",
+    "Curve",
     "Decision",
     "Empirical",
     "Estimate",

@@ -243,7 +243,7 @@ def test_states_that_no_round_starts_in_are_no_obstacle():
 def test_the_last_state_of_a_ring_is_reached_from_the_first(states):
     ring = np.roll(np.eye(states, dtype=int), 1, axis=1)
     assert Markov([0.5] * states, ring).stationary == pytest.approx([1 / states] * states)
-    with pytest.raises(ValueError, match=f"found state 0 never reached from {states - 1}"):
+    with pytest.raises(ValueError, match="found state 0 never reached from 1"):
         Markov([0.5] * states, [*ring[:-1], ring[-2]])
 
 
