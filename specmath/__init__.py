@@ -1,13 +1,13 @@
 """The mathematics of speculative decoding: how much faster, from how drafts are accepted and what time costs.
 
 A draft (`Chain`, `Tree`) is accepted by a law (`Geometric`, `Positional`, `Curve`, `BetaGeometric`, `Markov`,
-`HitMiss`, `Ranked`, `Padded`, `Empirical`) and timed by a cost (`Ratio`, or a `Pair` of forward models: `Linear`, a measured
-`Table`); `speedup`, `evaluate`, `best_k`, `break_even` and `fleet` put the three together. Laws come from counts
-(`Rounds`, `Tally`) through `specmath.estimate`, `fit` and `select`; scored text needs none: `Replay`. What cannot be
-known from the data at hand raises `NotIdentifiable`. The acceptance rules themselves are `verify`, `verify_block` and
-`verify_tree`, on probabilities that `warp` makes from logits, for any array library. Beside them stand the modules
-`regimes` (early exit, one-shot heads, adaptive stopping, overlap, cascades), `divergence` (from probabilities to
-alpha), `siblings` (several drafts at one position) and `simulate`.
+`HitMiss`, `Ranked`, `Padded`, `Empirical`) and timed by a cost (`Ratio`, or a `Pair` of forward models: `Linear`, a
+measured `Table`); `speedup`, `evaluate`, `best_k`, `break_even` and `fleet` put the three together. Laws come from
+counts (`Rounds`, `Tally`) through `specmath.estimate`, `fit` and `select`; scored text needs none: `Replay`. What
+cannot be known from the data at hand raises `NotIdentifiable`. The acceptance rules themselves are `verify`,
+`verify_block` and `verify_tree`, on probabilities that `warp` makes from logits, for any array library. Beside them
+stand the modules `regimes` (early exit, one-shot heads, adaptive stopping, overlap, cascades), `divergence` (from
+probabilities to alpha), `siblings` (several drafts at one position) and `simulate`.
 
 numpy is all that is imported at first; the rest comes when it is asked for.
 """

@@ -2,7 +2,9 @@
 
 import itertools
 import math
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -252,3 +254,63 @@ def test_a_curve_is_what_an_engine_logs_by_position():
 def test_a_curve_that_is_none_is_refused(survivals, message):
     with pytest.raises(ValueError, match=message):
         Curve(survivals)
+
+
+@dataclass(frozen=True)
+class OnlySurvival(Law):
+    """The least a law of one's own needs; alpha may be an array."""
+
+    alpha: Any
+
+    def survival(self, i):
+        return self.alpha**i
+
+
+@dataclass(frozen=True)
+class WorseWhenDeeper(Law):
+    """A law that depends on the depth, said by `on` alone."""
+
+    def on(self, draft):
+        return Geometric(1 / (1 + draft.depth))
+
+    def survival(self, i):
+        return self.on(Chain(i)).survival(i)
+
+
+def test_a_law_that_gives_survival_alone_has_its_lengths_on_the_last_axis():
+    law = OnlySurvival(np.array([0.5, 0.25, 0.0]))
+    assert law.pmf(2).tolist() == [[0.5, 0.25, 0.25], [0.75, 0.1875, 0.0625], [1, 0, 0]]
+    assert law.mean(2).tolist() == [0.75, 0.3125, 0]
+    assert np.isnan(law.conditional(2)).tolist() == [False, False, True]
+    assert law.conditional(2)[:2].tolist() == [0.5, 0.25]
+
+
+def test_every_number_of_a_law_that_depends_on_the_depth_is_that_of_the_depth():
+    law = WorseWhenDeeper()
+    assert law.curve(3).tolist() == [1, 1 / 4, 1 / 16, 1 / 64]
+    assert law.mean(3) == 1 / 4 + 1 / 16 + 1 / 64
+    assert law.means(2) == [0, 1 / 2, 1 / 3 + 1 / 9]
+
+
+def test_laws_keep_their_parameters_as_they_were_checked():
+    assert HitMiss([0.5, 1.5], [-1.0, 0.5]).h.tolist()[0] == 0.5
+    assert np.isnan(HitMiss([0.5, 1.5], 0.5).survival(1)).tolist() == [False, True]
+    assert np.isnan(HitMiss(0.5, [-1.0, 0.5]).survival(1)).tolist() == [True, False]
+    for law in (
+        Positional([0.5, np.float64(0.25)]),
+        Markov([0.5, 0.25], [[0.5, 0.5], [0.5, 0.5]]),
+        Ranked([0.5, 0.25]),
+        Padded(Geometric(0.5), np.int64(2)),
+    ):
+        again = type(law)(*(getattr(law, name) for name in law.__dataclass_fields__))
+        assert (law, hash(law)) == (again, hash(again)), "lists become tuples"
+    assert repr(Padded(Geometric(0.5), np.int64(2))) == "Padded(laws=(Geometric(alpha=0.5),), batch=2)"
+    with pytest.raises(ValueError, match=r"^laws: found none, expected one law or more$"):
+        Padded(())
+
+
+def test_a_batch_of_lookups_with_arrays_drafts_what_each_cell_drafts_alone():
+    hits = [0.4, 0.7]
+    together = Padded(HitMiss(np.array(hits), 0.8), 2).drafted(3)
+    assert together.tolist() == [Padded(HitMiss(h, 0.8), 2).drafted(3).tolist() for h in hits]
+    assert together[0] == pytest.approx([0.36, 0, 0, 0.64])

@@ -93,6 +93,19 @@ def test_time_is_the_sum_over_the_depths_drafted():
     assert schedule.speedup(seconds, batch=2, context=4) == 8 * plain / (1.5 * (plain + 0.5) + 2.5 * deep)
 
 
+def test_one_sequence_without_context_is_meant_where_nothing_else_is_said():
+    cost = Pair(Linear(1.0, 0.5, 0.25), Linear(0.25, 0.0, 0.125))
+    schedule = Schedule(np.array([6]), np.array([[0.0, 0.0, 2.0]]))
+    assert schedule.time(cost).tolist() == [2 * (0.5 + 1 + 1.5)]
+    assert schedule.speedup(cost) == 6 * 1.5 / 6
+    assert RateOptimal([[0.5]], cost, 2).added.tolist() == [0.75 / 1.5] * 2, "in plain steps, of 1.5 seconds"
+
+
+def test_a_draft_that_just_pays_is_not_made():
+    assert RateOptimal([[0.5, 0.5]], 0.25, 4, expected=0.5, rate=2.0)(0).tolist() == [0, 0]
+    assert RateOptimal([[0.5, 0.5]], 0.25, 4, expected=0.5, rate=1.0)(0).tolist() == [1, 1]
+
+
 def test_never_drafting_is_plain_decoding_and_costs_nothing_besides():
     schedule = Replay([EXAMPLE]).schedule(FixedDepth(0))
     assert schedule.time(Ratio(0.1, o=5.0)).tolist() == [8]

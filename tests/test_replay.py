@@ -322,6 +322,12 @@ def test_survival_by_hand():
     assert replay.counters(2).at_risk.tolist() == pytest.approx([3 * 2.25, 3 * 1.25], rel=1e-14)
 
 
+def test_survival_where_less_than_one_round_is_expected_to_test():
+    for beta in (None, [[0.5, 0.25]]):
+        curve = Replay([[0.5, 0.25]], beta=beta).survival(2)
+        assert curve == pytest.approx([1, 0.625 / 1.5, 0.625 / 1.5 * 0.125 / 0.5], rel=1e-14)
+
+
 def test_survival_ends_where_nothing_was_tested_and_zero_stays_zero():
     assert Replay([[1.0, 1.0]]).survival(4).tolist()[:3] == [1, 1, 1]
     assert np.isnan(Replay([[1.0, 1.0]]).survival(4)[3:]).all()

@@ -291,3 +291,12 @@ def test_a_walk_through_certain_states_is_known_by_heart():
     walked = Markov((1, 0), ((0, 1), (1, 0))).walk(3, np.random.default_rng(0), 20, 6)
     late = walked.accepted.reshape(20, 6)[:, 1:]
     assert (late == 1).all()
+
+
+def test_three_states_are_walked_as_the_formula_says():
+    law = Markov((1.0, 0.6, 0.1), ((0.6, 0.3, 0.1), (0.1, 0.6, 0.3), (0.3, 0.1, 0.6)))
+    rounds = law.walk(4, np.random.default_rng(3), 2000, 50)
+    seen = np.bincount(rounds.accepted, minlength=5) / rounds.accepted.size
+    assert seen == pytest.approx(law.pmf(4), abs=0.006)
+    two_states_of_it = Markov((1.0, 0.6), ((0.6, 0.4), (0.4, 0.6)))
+    assert np.abs(seen - two_states_of_it.pmf(4)).max() > 0.1, "negative control: the hard state left out"

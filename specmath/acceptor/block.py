@@ -32,7 +32,7 @@ def verify_block(tokens, q, p, u, v, *, xp, drafted=None):
     tokens = xp.astype(tokens, xp.int64, copy=False)
     drafted = slots_in_use(tokens, drafted, xp)
     real, q_x, p_x = at_tokens(tokens, q, p, drafted, xp)
-    p_x = xp.where(real, p_x, 0)
+    q_x, p_x = double(q_x, xp), double(xp.where(real, p_x, 0), xp)
     ratios = _joint_ratios(q_x, p_x, xp)
     low, high = _coins(ratios, q_x, p_x, _spare_masses(ratios, q, p, drafted, xp), drafted, xp)
     accepted = _last(real & (u * high < low), xp)

@@ -1,6 +1,6 @@
 """The standard rule for a chain of drafts: `verify`."""
 
-from specmath.acceptor.drawing import draw, residual
+from specmath.acceptor.drawing import double, draw, residual
 from specmath.acceptor.rows import at_tokens, check_shapes, draft_row, emit, row, slots_in_use
 
 
@@ -27,7 +27,7 @@ def verify(tokens, q, p, u, v, *, xp, drafted=None):
     tokens = xp.astype(tokens, xp.int64, copy=False)
     drafted = slots_in_use(tokens, drafted, xp)
     real, q_x, p_x = at_tokens(tokens, q, p, drafted, xp)
-    accepted = _prefix_length(real & _accepts(u, q_x, p_x), xp)
+    accepted = _prefix_length(real & _accepts(u, double(q_x, xp), double(p_x, xp)), xp)
     against = draft_row(q, accepted, accepted < drafted, xp)
     final = draw(residual(row(p, accepted, xp), against, xp=xp), v, xp=xp)
     return emit(tokens, accepted, final, xp)

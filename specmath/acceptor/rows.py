@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-from specmath.acceptor.drawing import double
 from specmath.sampling import refuse_rows
 
 
@@ -41,12 +40,12 @@ def slots_in_use(tokens, drafted, xp):
 
 
 def at_tokens(tokens, q, p, drafted, xp):
-    """Which slots hold a drafted token of the vocabulary, bool[..., k], and q and p at it in double precision."""
+    """Which slots hold a drafted token of the vocabulary, bool[..., k], and q and p at it."""
     k, vocabulary = q.shape[-2:]
     in_use = xp.arange(k, device=tokens.device) < drafted[..., None]
     real = in_use & known(tokens, vocabulary)
     ids = xp.where(real, tokens, 0)[..., None]
-    q_x, p_x = (double(xp.take_along_axis(law[..., :k, :], ids, axis=-1)[..., 0], xp) for law in (q, p))
+    q_x, p_x = (xp.take_along_axis(law[..., :k, :], ids, axis=-1)[..., 0] for law in (q, p))
     return real, q_x, p_x
 
 
