@@ -418,6 +418,7 @@ def test_best_k_stays_within_the_offsets_given():
             r"found inf for prompt 0, token 2, p\(x\) = 0: the text cannot be the target's own under",
         ),
         ([[[0.5, 0.5], [0.5, -1]]], "found -1.0 for prompt 0, token 1, draft 2, expected"),
+        ([[[0.5] * 4, [0.5, 0.5, 0.5, -1]]], "found -1.0 for prompt 0, token 3, draft 2, expected"),
         ([[0.5], [[0.5]]], r"found shapes \(1, 1\) for prompt 1 and \(1,\) for prompt 0, expected all \[n\], or"),
         ([[[0.5], [0.5]], [[0.5]]], r"found shapes \(1, 1\) for prompt 1 and \(2, 1\) for prompt 0"),
         ([0.5, 0.5], r"ratios: found shape \(\) for prompt 0, expected \[n\] or \[K, n\]"),
@@ -483,7 +484,19 @@ def test_no_prompts_and_empty_texts():
     for replay in (Replay([]), Replay([[], []])):
         assert replay.rounds(3).tolist() == [0] * len(replay.tokens)
         assert replay.counters(3).rounds == 0
-        with pytest.raises(NotIdentifiable):
+        with pytest.raises(NotIdentifiable, match=r"^a mean over all texts cannot be identified: tokens missing$"):
             replay.block_efficiency(3)
+        with pytest.raises(NotIdentifiable, match=r"^the lengths of rounds cannot be identified: tokens missing$"):
+            replay.lengths(3)
         with pytest.raises(NotIdentifiable):
             replay.interval(3)
+
+
+def test_a_beta_of_no_shape_is_named():
+    with pytest.raises(ValueError, match=r"^beta: found shape \(\) for prompt 0"):
+        Replay([[0.5]], beta=[0.5])
+
+
+def test_whole_numbers_are_ratios_too():
+    assert Replay([[1, 0, 1]]).ratios[0].dtype == float
+    assert Replay([[2, 1]]).rounds(1).tolist() == [1]
