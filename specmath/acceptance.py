@@ -34,7 +34,9 @@ from specmath.law import (
     falling,
     geometric_sum,
     invert_mean,
+    position,
     probabilities,
+    stopped,
 )
 from specmath.tally import NotIdentifiable, Pooled, Rounds, Tally
 from specmath.varying import BetaGeometric, Markov
@@ -79,17 +81,23 @@ class Geometric(Law):
     def from_block_efficiency(cls, tau, k):
         """The law with `tau` tokens per round at depth k; ValueError for a scalar tau outside [1, k + 1].
 
+        NotIdentifiable at k = 0, where every alpha has tau = 1; such a cell of an array gives NaN.
+
         >>> round(Geometric.from_block_efficiency(3.3616, 4).alpha, 6)
         0.8
         """
         if np.ndim(tau) == np.ndim(k) == 0:
             within("tau", tau, 1, Chain(k).depth + 1)
+            if k == 0:
+                raise NotIdentifiable("drafts", "alpha", "at k = 0 every alpha has tau = 1")
         return cls(invert_mean(np.asarray(tau) - 1.0, Chain(k).depth))
 
     def survival(self, i):
         """alpha^i."""
-        power = self.alpha ** Chain(i).depth
-        return power if np.ndim(power) == 0 else np.where(self.alpha == self.alpha, power, np.nan)
+        depth = Chain(i).depth
+        power = self.alpha**depth
+        known = np.equal(self.alpha, self.alpha) & np.equal(depth, depth)
+        return power if np.ndim(power) == 0 else np.where(known, power, np.nan)
 
     def curve(self, k):
         """1, alpha, .., alpha^k."""
@@ -97,7 +105,11 @@ class Geometric(Law):
 
     def conditional(self, i):
         """alpha, at every position."""
-        return self.alpha + 0 * Chain(i).depth
+        return self.alpha + 0 * position(i)
+
+    def pmf(self, k):
+        """alpha^i (1 - alpha), and alpha^k at i = k."""
+        return stopped(self.curve(k), 1 - np.asarray(self.alpha)[..., None])
 
     def mean(self, k):
         """alpha + .. + alpha^k."""
@@ -128,7 +140,11 @@ class Positional(Listed):
 
     def conditional(self, i):
         """alphas[i-1]."""
-        return along([np.nan, *self.alphas], i)
+        return along([np.nan, *self.alphas], position(i))
+
+    def pmf(self, k):
+        """S_i (1 - alphas[i]), and S_k at i = k."""
+        return stopped(self.curve(k), 1 - np.array(self.alphas[:k]))
 
 
 @dataclass(frozen=True)
@@ -151,13 +167,18 @@ class HitMiss(Law):
 
     def survival(self, i):
         """h alpha^i, and 1 at i = 0."""
-        hit = self.h if np.ndim(i) == 0 and i else np.where(np.asarray(i) == 0, 1, self.h)
+        hit = self.h if np.ndim(i) == 0 and i else np.where(np.asarray(i) == 0, 1 + 0 * self.h, self.h)
         return plain(hit * Geometric(self.alpha).survival(i))
 
     def curve(self, k):
         """1, h alpha, .., h alpha^k."""
         h, alpha = (np.asarray(value)[..., None] for value in (self.h, self.alpha))
         return HitMiss(h, alpha).survival(np.arange(Chain(k).depth + 1))
+
+    def pmf(self, k):
+        """h times that of drafts alone, and 1 - h more at i = 0."""
+        h = np.asarray(self.h)[..., None]
+        return h * Geometric(self.alpha).pmf(k) + (1 - h) * (np.arange(k + 1) == 0)
 
     def mean(self, k):
         """h (alpha + .. + alpha^k)."""
@@ -214,6 +235,10 @@ class Ranked(Law):
         """The running products of the first-child acceptances."""
         return self._chain.curve(k)
 
+    def pmf(self, k):
+        """That of the first-child acceptances."""
+        return self._chain.pmf(k)
+
     def mean(self, k):
         """Accepted drafts per round of a chain of k."""
         return self._chain.mean(k)
@@ -237,8 +262,10 @@ class Padded(Law):
 
     laws is one law or several, one per sequence; each is there `batch` times. What a sequence accepts beyond the
     least is discarded, so tau, still that of one sequence, falls as the batch grows. Where sequences draft
-    unequal lengths, the round is as long as the longest. Derived here; Qian et al. 2024 (BASS) remark on the
-    loss and keep ragged lengths instead.
+    unequal lengths, the round is as long as the longest. ValueError for no laws or a batch that is no integer
+    >= 1; NotIdentifiable for a law that walks along its text: in a batch its rounds start where another's ended,
+    which the law of its own rounds does not say (`Markov.beside` does). Derived here; Qian et al. 2024 (BASS)
+    remark on the loss and keep ragged lengths instead.
 
     >>> round(Padded(Geometric(0.8), 5).block_efficiency(5), 6)
     1.485546
@@ -251,7 +278,16 @@ class Padded(Law):
         object.__setattr__(self, "laws", (self.laws,) if isinstance(self.laws, Law) else tuple(self.laws))
         if not self.laws:
             raise ValueError("laws: found none, expected one law or more")
+        if any(hasattr(law, "walk") for law in self.laws):
+            raise NotIdentifiable(
+                "a law of all texts at once", "the start of a padded round", "for stretches it is Markov.beside"
+            )
         object.__setattr__(self, "batch", whole("batch", self.batch, 1))
+
+    @property
+    def independent_rounds(self):
+        """Whether those of every sequence are."""
+        return all(law.independent_rounds for law in self.laws)
 
     def on(self, draft):
         """The batch whose sequences each draft this shape."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from specmath.draft import within
+from specmath.draft import whole
 from specmath.intervals import DEGENERATE, between, columns, linearised, quotient
 
 CELLS = 2**21  # resampled prompts held in memory at a time
@@ -21,7 +21,8 @@ def bootstrap(numerators, denominators, level=0.95, *, replicates=2000, seed=0, 
     commonly computed: it knows no Student's t, and at 20 prompts covers about 92 % where it says 95 %.
 
     Prompts without spread get the interval of `quotient`; prompts so few that the quantiles fall on one prompt
-    drawn P times get none. Raises what `quotient` raises, and ValueError for an unknown kind or no replicates.
+    drawn P times get none. Raises what `quotient` raises, and ValueError for an unknown kind or replicates
+    that are no integer >= 2.
 
     >>> estimate = bootstrap([[4, 9, 6, 5, 8]], [[3, 4, 2, 3, 4]], seed=1)
     >>> estimate.value, estimate.low < 2 < estimate.high
@@ -34,7 +35,7 @@ def bootstrap(numerators, denominators, level=0.95, *, replicates=2000, seed=0, 
     value, error = (cell.item() for cell in linearised(x, y, np.ones((1, linear.prompts))))
     if error <= DEGENERATE * value:
         return linear
-    values, errors = _resampled(x, y, within("replicates", replicates, 1), np.random.default_rng(seed))
+    values, errors = _resampled(x, y, whole("replicates", replicates, 2), np.random.default_rng(seed))
     tails = np.array([(1 - level) / 2, (1 + level) / 2])
     low, high = _quantiles(values, tails) if kind == "percentile" else _pivoted(value, error, values, errors, tails)
     estimate = replace(linear, low=math.nan, high=math.nan, method="ratio of totals")

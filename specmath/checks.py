@@ -14,7 +14,7 @@ TEXTS, BURN_IN, WALKED, WALK_DEPTH = 200, 1500, 500, 16
 def check_acceptance(law, k, *, draws=100_000, seed=7):
     """Raises AssertionError, in a sentence naming the claim, where `law` contradicts itself in rounds of depth k.
 
-    Takes any object with the methods of `Law`. survival is a survival curve, each method is what it is named
+    Takes an instance of any subclass of `Law`. survival is a survival curve, each method is what it is named
     after in terms of the others, scalars and arrays agree, and `draws` samples have the pmf (chi-square, a
     false alarm in a million). A law that answers for trees adds up over branches; one that walks a text (`walk`)
     has, after 1,500 rounds, rounds of the law it claims; one that draws prompts (`alphas`) has the tokens per

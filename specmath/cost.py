@@ -12,6 +12,7 @@ provenance.
 import math
 from collections import Counter, defaultdict
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -49,8 +50,8 @@ class Linear:
 
     base is what a forward costs whatever it carries (reading the weights, launching kernels), per_token what
     each new token adds, per_kv what each cached token adds. Parameters and arguments may be arrays and
-    broadcast. Raises ValueError for a negative scalar, or for a base and per_token that are both zero: a free
-    draft is `Pair(target)`.
+    broadcast. Raises ValueError for a negative scalar, or for a base and per_token that are both zero (NaN in such
+    a cell of a grid): a free draft is `Pair(target)`.
 
     >>> Linear(0.5, 0.125).seconds(4)
     1.0
@@ -65,8 +66,11 @@ class Linear:
     def __post_init__(self):
         for name in ("base", "per_token", "per_kv"):
             object.__setattr__(self, name, within(name, getattr(self, name)))
-        if np.ndim(self.base) == np.ndim(self.per_token) == 0 and not self.base + self.per_token:
+        free = np.equal(self.base + self.per_token, 0)
+        if np.ndim(free) == 0 and free:
             raise ValueError("base, per_token: found 0 and 0, expected one above 0, as a forward takes time")
+        if np.any(free):
+            object.__setattr__(self, "base", within("base", np.where(free, math.nan, self.base)))
         _check_provenance(self.provenance)
 
     def seconds(self, n, *, batch=1, context=0):
@@ -110,7 +114,7 @@ class Table:
         """Seconds of a forward over n new tokens in each of `batch` sequences, `context` tokens cached."""
         if np.ndim(n) == np.ndim(batch) == np.ndim(context) == 0:
             return self._interpolate(n, batch, context)
-        return np.vectorize(self._interpolate_or_nan, otypes=[float])(n, batch, context)
+        return np.vectorize(partial(_or_nan, self._interpolate), otypes=[float])(n, batch, context)
 
     def _interpolate(self, n, batch, context):
         if (n, batch) not in self._cells:
@@ -124,12 +128,6 @@ class Table:
             asked = f"context={context}, n={n}, batch={batch}"
             raise Outside(f"{asked}: found no measurement, expected context {known}; measure it first")
         return float(np.interp(context, contexts, times))
-
-    def _interpolate_or_nan(self, n, batch, context):
-        try:
-            return self._interpolate(n, batch, context)
-        except Outside:
-            return math.nan
 
 
 @dataclass(frozen=True)
@@ -205,9 +203,9 @@ class Pair:
     def round(self, draft, *, batch=1, context=0):
         """Seconds of one round of `draft`: drafting goes by its forwards, verification by its size."""
         at = {"batch": batch, "context": context}
-        verify = each_depth(lambda size: self.target.seconds(size + 1, **at), draft.size)
+        verify = each_measured(lambda size: self.target.seconds(size + 1, **at), draft.size)
         if np.ndim(draft.depth) > 0:
-            return RoundTime(each_depth(lambda k: self._drafting(Chain(k), at), draft.depth), verify, self.overhead)
+            return RoundTime(each_measured(lambda k: self._drafting(Chain(k), at), draft.depth), verify, self.overhead)
         return RoundTime(self._drafting(draft, at), verify, self.overhead)
 
     def _drafting(self, draft, at):
@@ -215,6 +213,31 @@ class Pair:
             return 0.0
         forwards = Counter((draft.depth,) if self.one_pass else draft.forwards)
         return sum(times * self.draft.seconds(n, **at) for n, times in forwards.items())
+
+
+def priced(cost):
+    """The cost itself; a number is the `Ratio` of a draft forward to a plain step.
+
+    >>> priced(0.25).c
+    0.25
+    """
+    return cost if hasattr(cost, "step") else Ratio(cost)
+
+
+def each_measured(function, depth):
+    """`each_depth`, and NaN in a grid of depths also where `function` raises Outside.
+
+    >>> each_measured(lambda k: Table([1], [1], [0], [0.5], provenance="measured").seconds(k), np.array([1, 2]))
+    array([0.5, nan])
+    """
+    return function(depth) if np.ndim(depth) == 0 else each_depth(lambda k: _or_nan(function, k), depth)
+
+
+def _or_nan(function, *at):
+    try:
+        return function(*at)
+    except Outside:
+        return math.nan
 
 
 def _check_provenance(provenance):

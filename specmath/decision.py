@@ -34,7 +34,8 @@ def decide(estimate, threshold=1.0):
     speedup is 1 (simulated, alphas from Beta laws) 1 to 2 % say use and 3 to 7 % say dont_use, for 2.5 % each: it
     errs towards plain decoding.
 
-    Without an interval nothing is decided and the probability is unknown, NaN.
+    Without an interval nothing is decided and the probability is unknown, NaN. Where the interval has no length (a
+    number that cannot vary) any threshold but the value itself is decided, and the probability is 0.
 
     >>> from specmath.intervals import Estimate
     >>> decision = decide(Estimate(1.2, 1.1, 1.3, 0.95, 20, "example"))
@@ -48,8 +49,8 @@ def decide(estimate, threshold=1.0):
 
 def _wrong(estimate, threshold):
     """The tail of Student's t beyond the distance of the value from the threshold."""
-    half = longer_side(estimate)
+    half, gap = longer_side(estimate), abs(estimate.value - threshold)
     if not half > 0:
-        return math.nan
-    distance = abs(estimate.value - threshold) / half * student(estimate.level, estimate.prompts)
+        return 0.0 if half == 0 and gap > 0 else math.nan
+    distance = gap / half * student(estimate.level, estimate.prompts)
     return float(stdtr(estimate.prompts - 1, -distance))

@@ -92,8 +92,8 @@ def pinsker(nats):
 def bretagnolle_huber(nats):
     """Least acceptance at a KL divergence of so many nats, either way round: 1 - sqrt(1 - exp(-KL)).
 
-    It holds for the mean acceptance at the mean KL too, and is never 0. Arguments and errors are those of
-    `pinsker`. Bretagnolle and Huber 1979.
+    It holds for the mean acceptance at the mean KL too, and is above 0 at any finite KL, though as a float it
+    is 0 beyond 744.1 nats. Arguments and errors are those of `pinsker`. Bretagnolle and Huber 1979.
 
     >>> round(bretagnolle_huber(1), 6)
     0.20494

@@ -31,7 +31,8 @@ def within(name: str, value, low=0, high=math.inf):
             raise ValueError(f"{name}: found {value}, expected a number in {domain}")
         return value
     grid = np.array(value)
-    bad = ~np.asarray((grid >= low) & (grid <= high) & (grid < math.inf), dtype=bool)
+    with np.errstate(invalid="ignore"):
+        bad = ~np.asarray((grid >= low) & (grid <= high) & (grid < math.inf), dtype=bool)
     grid = np.where(bad, math.nan, grid) if bad.any() else grid
     grid.setflags(write=False)
     return grid
@@ -46,7 +47,14 @@ def whole(name, value, low=0):
     try:
         return within(name, operator.index(value), low)
     except TypeError:
-        raise ValueError(f"{name}: found {value!r}, expected an integer >= {low}") from None
+        raise ValueError(f"{name}: found {shown(value)}, expected an integer >= {low}") from None
+
+
+def shown(value):
+    """The value on one line, as messages have it: an array by its shape alone."""
+    if isinstance(value, np.ndarray) and value.ndim > 0:
+        return f"an array of shape {value.shape}"
+    return " ".join(repr(value).split())
 
 
 def plain(value):

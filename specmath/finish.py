@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from specmath.acceptance import BetaGeometric, NotIdentifiable
 from specmath.draft import plain, whole, within
+from specmath.law import alone
+from specmath.tally import NotIdentifiable
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +57,8 @@ def rounds_to_emit(law, shape, tokens):
 
     T > n means that n rounds emitted fewer: P(T > n) is the mass below `tokens` of the n-fold sum of A + 1. Its mean
     solves f(L) = 1 + sum over i of P(A = i) f(L - i - 1), f(l) = 0 for l <= 0. Raises ValueError for tokens that
-    are no integer >= 1, and NotIdentifiable for a law whose rounds depend on one another: those are simulated.
-    Derived here.
+    are no integer >= 1 and for a law or a shape that is a grid, NotIdentifiable for a law whose rounds depend on one
+    another (`independent_rounds`): those are simulated. Derived here.
 
     >>> from specmath.acceptance import Geometric
     >>> from specmath.draft import Chain
@@ -65,7 +66,7 @@ def rounds_to_emit(law, shape, tokens):
     34.521404
     """
     tokens = whole("tokens", tokens, 1)
-    block = np.append(0.0, np.asarray(_independent(law).on(shape).pmf(shape.depth), dtype=float))
+    block = np.append(0.0, np.asarray(alone(_independent(law), shape).pmf(shape.depth), dtype=float))
     emitted, survival = np.ones(1), np.ones(tokens)
     for n in range(1, tokens):
         emitted = np.convolve(emitted, block)[:tokens]
@@ -76,21 +77,23 @@ def rounds_to_emit(law, shape, tokens):
 def overshoot(law, shape):
     """Rounds that a long text takes beyond tokens / tau: (E[N^2] - E[N]) / (2 E[N]^2), N = A + 1 tokens per round.
 
-    The limit of the exact mean less tokens / tau, reached within a few blocks. Derived here, from the renewal
-    theorem on a lattice (e.g. Feller 1968, chapter XIII).
+    The limit of the exact mean less tokens / tau, within a few blocks to rounding as a rule. Where the lengths of
+    all rounds share a step (alpha = 1) there is no limit, and this is the mean over the tokens of one step. The law
+    may be a grid. Derived here, from the renewal theorem on a lattice (e.g. Feller 1968, chapter XIII).
 
     >>> from specmath.acceptance import Geometric
     >>> from specmath.draft import Chain
     >>> round(overshoot(Geometric(0.7), Chain(5)), 6)
     0.521329
     """
-    law, k = _independent(law).on(shape), shape.depth
+    k = whole("k", shape.depth)
+    law = _independent(law).on(shape)
     tau = law.block_efficiency(k)
     return (law.var(k) + tau * tau - tau) / (2 * tau * tau)
 
 
 def _independent(law):
     """The law, if the rounds of a text say nothing about one another."""
-    if isinstance(law, BetaGeometric) or hasattr(law, "walk"):
+    if not law.independent_rounds:
         raise NotIdentifiable("independent rounds", "the rounds of a text", "simulate draws them")
     return law

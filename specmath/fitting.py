@@ -66,6 +66,8 @@ def fit(law, data, level=0.95):
 
 def pooled_alpha(tally, level):
     """The geometric alpha with the block efficiency of totals, which needs every round to have drafted k."""
+    if tally.rounds and not tally.drafted:
+        raise NotIdentifiable("a tested draft", "alpha", f"nothing drafted in {tally.rounds} rounds of k={tally.k}")
     if not tally.rounds or not tally.full:
         missing = "per-position counts" if tally.rounds else "rounds"
         raise NotIdentifiable(missing, "alpha", f"{tally.drafted} drafted in {tally.rounds} rounds of k={tally.k}")

@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 
 import numpy as np
 
-from specmath.draft import Chain, Tree, each_depth, plain, within
+from specmath.draft import Chain, Tree, each_depth, plain, shown, whole, within
 from specmath.tally import NotIdentifiable
 
 ROUNDING = 1e-12
@@ -23,6 +23,11 @@ class Law(ABC):
     What depends on the shape drafted beyond its depth is said by `on`, and every number for depth k is that of
     `on(Chain(k))`.
     """
+
+    @property
+    def independent_rounds(self):
+        """Whether the rounds of a text say nothing about one another: not where a law walks along it (`walk`)."""
+        return not hasattr(self, "walk")
 
     @abstractmethod
     def survival(self, i):
@@ -44,8 +49,8 @@ class Law(ABC):
         return np.stack([law.survival(i) for i in range(Chain(k).depth + 1)], axis=-1)
 
     def conditional(self, i):
-        """a_i = S_i / S_{i-1} for i >= 1; NaN where position i is never reached."""
-        return each_depth(self._conditional, Chain(i).depth)
+        """a_i = S_i / S_{i-1}; NaN where position i is never reached. ValueError for a scalar i below 1."""
+        return each_depth(self._conditional, position(i))
 
     def _conditional(self, i):
         law = self.on(Chain(i))
@@ -131,11 +136,31 @@ class Curve(Listed):
         return (1, *self.survivals)
 
 
+def alone(law, shape):
+    """The law of rounds that draft this shape; ValueError where either is a grid."""
+    k = whole("k", shape.depth)
+    law = law.on(shape)
+    mean = law.mean(k)
+    if np.ndim(mean) > 0:
+        raise ValueError(f"law: found {np.size(mean)} laws in a grid, expected one")
+    return law
+
+
+def position(i):
+    """A position in the draft, from 1 on: a scalar below raises ValueError, a cell below becomes NaN."""
+    return within("i", Chain(i).depth, 1)
+
+
+def stopped(curve, reject):
+    """P(A = i) as S_i times the chance that draft i + 1 is rejected, S_k at i = k: keeps its digits near 1."""
+    return np.concatenate([curve[..., :-1] * reject, curve[..., -1:]], axis=-1)
+
+
 def probabilities(name, values):
     """The values as a tuple, each a number in [0, 1]; ValueError names the entry that is not."""
     for i, value in enumerate(values):
         if np.ndim(value) > 0:
-            raise ValueError(f"{name}[{i}]: found {value}, expected a number in [0, 1]")
+            raise ValueError(f"{name}[{i}]: found {shown(value)}, expected a number in [0, 1]")
     return tuple(within(f"{name}[{i}]", plain(value), 0, 1) for i, value in enumerate(values))
 
 
@@ -166,12 +191,17 @@ def geometric_sum(alpha, k):
     return plain(np.where(reject == 0, k, closed))
 
 
+def exact_sum(alpha, k):
+    """alpha + .. + alpha^k by exact arithmetic, cell by cell; NaN where either is."""
+    with np.errstate(invalid="ignore"):
+        return _exact_sums(alpha, k)
+
+
 def _exact_sum_at(alpha, k):
-    """NaN for a cell that is NaN: a power of it would raise the floating-point flag on some Pythons."""
-    return sum(alpha**i for i in range(1, k + 1)) if alpha == alpha and k == k else np.nan
+    return sum(alpha**i for i in range(1, int(k) + 1)) if alpha == alpha and k == k else np.nan
 
 
-exact_sum = np.frompyfunc(_exact_sum_at, 2, 1)
+_exact_sums = np.frompyfunc(_exact_sum_at, 2, 1)
 
 
 def invert_mean(mean, k):
@@ -193,10 +223,11 @@ def invert_mean(mean, k):
 def along(curve, i):
     """curve[i], or NotIdentifiable beyond its end."""
     depth = Chain(i).depth
-    if np.max(depth, initial=0) >= len(curve):
+    deepest = int(np.max(depth, initial=0, where=np.equal(depth, depth)))
+    if deepest >= len(curve):
         raise NotIdentifiable(
             f"a test of draft {len(curve)}",
-            f"acceptance at position {np.max(depth)}",
+            f"acceptance at position {deepest}",
             f"only {len(curve) - 1} given",
         )
     return each_depth(curve.__getitem__, depth)

@@ -31,7 +31,8 @@ def log_likelihoods(law, data, *, misses=True):
     Laws that know misses (HitMiss, Empirical) add the coin of every round having a draft or none; misses=False
     leaves it out, so that they compare with laws of the rounds that drafted. -inf where a prompt is impossible.
 
-    Raises NotIdentifiable for totals, for a Markov law without ordered rounds, and for a position beyond a law.
+    Raises NotIdentifiable for totals, for a Markov law without ordered rounds, and for a position beyond a law;
+    ValueError for a law that may draft other lengths than 0 and all of k (Stopping).
 
     >>> from specmath.acceptance import Geometric, Tally
     >>> log_likelihoods(Geometric(0.5), Tally([[2, 1], [1, 0]], [[1, 0], [0, 0]])).round(4).tolist()
@@ -43,6 +44,7 @@ def log_likelihoods(law, data, *, misses=True):
     rejected = tally.at_risk - tally.accepted
     if isinstance(law, BetaGeometric):
         return mixed(law.a, law.b, tally.accepted.sum(axis=1), rejected.sum(axis=1))
+    _refuse_lengths_between(law, tally.k)
     hit = float(law.drafted(1)[1])
     alphas = _conditionals(law, hit, tally)
     tested = xlogy(tally.accepted[:, : len(alphas)], alphas) + xlog1py(rejected[:, : len(alphas)], -alphas)
@@ -96,6 +98,12 @@ def ordered(data):
     if not isinstance(data, Rounds):
         raise NotIdentifiable("ordered rounds", "Markov", "counts do not say which round followed which")
     return data
+
+
+def _refuse_lengths_between(law, k):
+    """ValueError where the law may draft 1..k - 1: its curve then mixes rejections with drafts that were not made."""
+    if np.any(law.drafted(k)[1:-1] > 0):
+        raise ValueError(f"law: found a {type(law).__name__} that may draft less than k={k}, expected 0 or all of k")
 
 
 def _conditionals(law, hit, tally):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from specmath.cost import Outside, Ratio
+from specmath.cost import Outside, priced
 from specmath.draft import Chain
 from specmath.renewal import ahead
 from specmath.tally import NotIdentifiable
@@ -161,7 +161,7 @@ class RateOptimal:
 
         Dinkelbach's method (1967): from the rate 1 of plain decoding, the rate is raised to the speedup reached
         until it repeats; where a higher one does worse, as it may where the chances are wrong, the one before
-        stands. Where drafting by these chances never pays, k_max is 0 and nothing is drafted.
+        stands. Where drafting by these chances never pays, nothing is drafted.
         """
         best, rate = replace(self, k_max=0), 1.0
         while True:
@@ -170,11 +170,6 @@ class RateOptimal:
             if reached <= rate * (1 + GAIN):
                 return policy if reached >= rate * (1 - GAIN) else best
             best, rate = policy, reached
-
-
-def priced(cost):
-    """The cost itself; a number is the `Ratio` of a draft forward to a plain step."""
-    return cost if hasattr(cost, "step") else Ratio(cost)
 
 
 def per_total(numerators, denominators):

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 from specmath.acceptance import Law, Ranked
-from specmath.cost import Outside, Ratio, RoundTime
+from specmath.cost import Outside, Ratio, RoundTime, priced
 from specmath.draft import Chain, Tree, each_depth, plain, whole, within
 from specmath.law import probabilities
 from specmath.speedup import TIE, speedup
-from specmath.tree_search import optimal_trees
+from specmath.tree_search import by_level, optimal_trees
 
 
 def early_exit(fraction, *, d=0, o=0):
@@ -73,7 +73,8 @@ class Overlap:
         draft = (1 - hit) draft + hit max(draft - verify, 0)
 
     tau / max(k c, v), often quoted, has hit = 1: an upper bound. Pre-drafting as in PEARL (Liu et al. 2024);
-    derived here, for rounds that all draft k. ValueError for a scalar guess outside [0, 1].
+    derived here, for rounds that all draft k. A number as cost is a `Ratio`. ValueError for a scalar guess outside
+    [0, 1], for a tree with siblings, and for a law whose drafted length varies.
 
     >>> from specmath.acceptance import Geometric
     >>> round(speedup(0.8, 8, Overlap(Ratio(0.12), Geometric(0.8), 0.8)), 6)
@@ -85,6 +86,7 @@ class Overlap:
     guess: Any = 1
 
     def __post_init__(self):
+        object.__setattr__(self, "cost", priced(self.cost))
         object.__setattr__(self, "guess", within("guess", self.guess, 0, 1))
 
     def step(self, *, batch=1, context=0):
@@ -93,10 +95,20 @@ class Overlap:
 
     def round(self, draft, *, batch=1, context=0):
         """One round of `draft`, a chain: what shows of its drafting, its verification and overhead."""
+        if isinstance(draft, Tree) and not draft.is_chain:
+            raise ValueError(f"draft: found a tree of {draft.size} drafts, {draft.depth} deep, expected a chain")
+        each_depth(self._refuse_shorter, draft.depth)
         time = self.cost.round(draft, batch=batch, context=context)
         hit = self.guess * self.law.survival(draft.depth)
         late = plain(np.maximum(time.draft - time.verify, 0))
         return RoundTime((1 - hit) * time.draft + hit * late, time.verify, time.overhead)
+
+    def _refuse_shorter(self, k):
+        """0, or ValueError where the law may draft less than k."""
+        if np.any(self.law.drafted(k)[..., :-1] > 0):
+            found = f"a {type(self.law).__name__} that may draft less than k={k}"
+            raise ValueError(f"law: found {found}, expected one that always drafts k")
+        return 0
 
 
 @dataclass(frozen=True)
@@ -183,6 +195,7 @@ def rate_optimal(confidences, probabilities, cost, *, k_max):
     >>> round(law.threshold, 6), round(speedup(law, 12, Ratio(0.08)), 6)
     (0.285181, 2.816161)
     """
+    cost = priced(cost)
     price, mean = _price(cost, whole("k_max", k_max, 1)), Stopping(confidences, probabilities).mean_confidence
     rate, reached = 0, cost.step() / cost.round(Chain(0)).total
     while reached > rate:
@@ -220,8 +233,9 @@ def best_tree(acceptances, cost, *, sizes=range(65), depth_max=16, batch=1, cont
     >>> best_tree((0.6, 0.2), Ratio(0.05, d=0.01), sizes=range(5)).tree.choices
     ((0,), (1,), (0, 0), (0, 1))
     """
+    cost, depth_max = priced(cost), whole("depth_max", depth_max)
     cost.step(batch=batch, context=context)
-    depths = range(min(depth_max, len(acceptances) if np.ndim(acceptances[0]) else depth_max) + 1)
+    depths = range(min(depth_max, len(acceptances) if by_level(acceptances) else depth_max) + 1)
     trees = {tree for depth in depths for tree in optimal_trees(acceptances, sizes, depth)}
     trees |= {Tree(tuple(range(-1, depth))) for depth in depths}
     law, found = Ranked(acceptances), []

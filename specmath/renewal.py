@@ -24,6 +24,7 @@ from scipy.linalg.lapack import dtbtrs
 
 RULES = ("token", "block")
 MARKS = 2
+LOWEST = 1100  # 2^-LOWEST is 0 as a float
 CELLS = 1 << 17  # entries of a window's band: what fits the cache of one core
 
 
@@ -74,14 +75,15 @@ class Walk:
         block: min(1, R_1, R_1 R_2, .., R_1 .. R_i) (Sun et al. 2025, block verification, given the text).
         """
         survival = product = self.inside[start:stop].astype(self.ratios.dtype)
+        exponent = np.zeros(stop - start, dtype=int)
         yield survival
         for i in range(self.k):
             ratio = ahead(self.ratios[min(i, len(self.ratios) - 1)], start + i, stop + i)
             if self.rule == "token":
                 survival = survival * np.minimum(ratio, 1)
             else:
-                product = _capped(product, ratio)
-                survival = np.minimum(survival, product)
+                product, exponent = _scaled(product * ratio, exponent)
+                survival = np.minimum(survival, _up_to_one(product, exponent))
             if self.depth is not None:
                 survival = survival * (self.depth[start:stop] > i)
             yield survival
@@ -169,7 +171,14 @@ def _backward(walk, right):
     return x[: len(walk.inside)]
 
 
-def _capped(product, ratio):
-    """product * ratio, at most the largest float: an infinite one could not come back."""
-    with np.errstate(over="ignore"):
-        return np.minimum(product * ratio, np.finfo(float).max)
+def _scaled(product, exponent):
+    """product * 2^exponent with the product below 1, so that it never leaves the range of floats; Fractions stay."""
+    if product.dtype == object:
+        return product, exponent
+    product, shift = np.frexp(product)
+    return product, exponent + shift
+
+
+def _up_to_one(product, exponent):
+    """product * 2^exponent where that is at most 1, and 1 or more elsewhere."""
+    return product if product.dtype == object else np.ldexp(product, np.clip(exponent, -LOWEST, 1))

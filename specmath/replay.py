@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from specmath.cost import Outside
+from specmath.cost import Outside, priced
 from specmath.draft import Chain
 from specmath.intervals import ratio
-from specmath.policies import Schedule, per_total, priced
+from specmath.policies import Schedule, per_total
 from specmath.renewal import RULES, Walk, accepted, endings, expected, lay, marked, starts, variance
 from specmath.speedup import TIE, BestK
 from specmath.tally import NotIdentifiable

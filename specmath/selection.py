@@ -7,7 +7,7 @@ from itertools import accumulate
 import numpy as np
 
 from specmath.acceptance import Empirical, Geometric, HitMiss, Positional
-from specmath.draft import within
+from specmath.draft import whole
 from specmath.fitting import Fit, fit
 from specmath.hidden import prompt_rows
 from specmath.intervals import Estimate, student
@@ -68,14 +68,14 @@ def select(families, data, *, folds=5, seed=0, level=0.95):
     of the last that was.
 
     Raises NotIdentifiable for fewer than two prompts with a tested draft, for totals, and where no family can be
-    identified; ValueError for fewer than two folds.
+    identified; ValueError for folds that are no integer >= 2.
 
     >>> from specmath.tally import Tally
     >>> steady = Tally([[30, 20, 14], [30, 22, 15], [30, 21, 14]], [[20, 14, 9], [22, 15, 10], [21, 14, 10]])
     >>> select([Positional, Geometric], steady).simplest.name
     'Geometric'
     """
-    dealt = _dealt(data, within("folds", folds, 2), seed)
+    dealt = _dealt(data, whole("folds", folds, 2), seed)
     scores, fits, gaps = {}, {}, {}
     for family in families:
         try:

@@ -14,15 +14,17 @@ gaps between tokens, the tail of either. One simulation is timed under as many c
 """
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import mul
 from typing import Any
 
 import numpy as np
 
-from specmath.acceptance import BetaGeometric, Geometric, NotIdentifiable
+from specmath.acceptance import BetaGeometric, Geometric, NotIdentifiable, Padded
 from specmath.draft import Chain, whole
+from specmath.law import ROUNDING, alone
 from specmath.tally import Rounds
 
-ROUNDING = 1e-12
 OVER = -1  # accepted length of a round that never ran, as its text was finished
 
 
@@ -110,31 +112,40 @@ def simulate(law, shape, *, tokens, requests=1, rng):
     """Simulate `requests` texts of `tokens` tokens (one number, or one per text), as a `Simulation`.
 
     Rounds of a text are independent draws of `law.on(shape)`, except where the law remembers: the prompts of a
-    BetaGeometric keep their alpha, and a law with a method `walk(k, rng, prompts, rounds)`, such as Markov,
-    carries its own state along the text. Where the drafted length varies, it is taken as chosen blindly, so
-    P(A >= i) = P(drafted >= i) P(the first i would be accepted). Raises ValueError for tokens or requests that
-    are no integers >= 1, and for a law or a shape that is a grid.
+    BetaGeometric keep their alpha, also those of a Padded batch, each text then being one of its own. A law with a
+    method `walk(k, rng, prompts, rounds)`, such as Markov, carries its own state along the text. Where the drafted
+    length varies, it is taken as chosen blindly, so P(A >= i) = P(drafted >= i) P(the first i would be accepted).
+    Raises ValueError for tokens or requests that are no integers >= 1 and for a law or a shape that is a grid,
+    NotIdentifiable for a law that remembers (`independent_rounds` is False) and does not say how.
 
     >>> from specmath.acceptance import Geometric
     >>> simulate(Geometric(1.0), Chain(3), tokens=10, rng=np.random.default_rng(0)).emitted.tolist()
     [[4, 4, 2]]
     """
-    requests, k = whole("requests", requests, 1), whole("k", shape.depth)
+    requests, of_a_round, k = whole("requests", requests, 1), alone(law, shape), shape.depth
     tokens = _lengths(tokens, requests)
-    of_a_round = law.on(shape)
-    if np.ndim(of_a_round.mean(k)):
-        raise ValueError(f"law: found {np.size(of_a_round.mean(k))} laws in a grid, expected one")
     if hasattr(law, "walk"):
         walk = law.walk(k, rng, requests, int(tokens.max()))
         drafted, accepted = (np.reshape(of, (requests, -1)) for of in (walk.drafted, walk.accepted))
     else:
-        drafted, accepted = _fresh(law, of_a_round, tokens, k, rng)
+        per_prompt = None if law.independent_rounds else _curves(law, shape, rng, requests)
+        drafted, accepted = _fresh(of_a_round, per_prompt, tokens, k, rng)
     return _until_done(shape, tokens, drafted, accepted)
 
 
-def _fresh(law, of_a_round, tokens, k, rng):
+def _curves(law, shape, rng, requests):
+    """The survival curve of each prompt [requests, k + 1]; of a padded batch, the product over its prompts."""
+    if isinstance(law, BetaGeometric):
+        return Geometric(law.alphas(rng, requests)).curve(shape.depth)
+    if isinstance(law, Padded):
+        return reduce(mul, (_curves(one, shape, rng, requests) for one in law.laws for _ in range(law.batch)))
+    if not law.independent_rounds:
+        raise NotIdentifiable(f"a walk of {type(law).__name__}", "the rounds of a text")
+    return law.on(shape).curve(shape.depth)
+
+
+def _fresh(of_a_round, per_prompt, tokens, k, rng):
     """(drafted, accepted), each [requests, n], of enough rounds that depend on nothing but their prompt."""
-    per_prompt = Geometric(law.alphas(rng, len(tokens))).curve(k) if isinstance(law, BetaGeometric) else None
     tau, left, found = float(of_a_round.block_efficiency(k)), tokens, []
     while np.any(left > 0):
         size = len(tokens), 1 + int(left.max() / tau)

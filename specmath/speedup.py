@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from specmath.acceptance import Geometric, Law, invert_mean
-from specmath.cost import Outside, Ratio
-from specmath.draft import Chain, each_depth, plain, within
+from specmath.cost import Outside, each_measured, priced
+from specmath.draft import Chain, plain, within
 
 TIE = 1e-12
 
@@ -57,10 +57,10 @@ def evaluate(law, shape, cost, /, *, batch=1, context=0):
     >>> evaluate(0.5, 2, 0.125).round_time
     1.25
     """
-    law, shape, cost = _law(law), _shape(shape), _cost(cost)
+    law, shape, cost = _law(law), _shape(shape), priced(cost)
     at = {"batch": batch, "context": context}
     tau, step = block_efficiency(law, shape), cost.step(**at)
-    time = each_depth(lambda k: _round_time(law, _at(shape, k), cost, at), shape.depth)
+    time = each_measured(lambda k: _round_time(law, _at(shape, k), cost, at), shape.depth)
     return Evaluation(plain(tau * step / time), tau, time, step)
 
 
@@ -90,7 +90,7 @@ def fleet(laws, shape, cost, /, *, tokens=None, rounds=None, **load):
     (1.7142857142857144, 1.75)
     """
     if (tokens is None) == (rounds is None):
-        raise ValueError(f"tokens, rounds: found {tokens} and {rounds}, expected exactly one None")
+        raise ValueError(f"tokens, rounds: found {_given(tokens, rounds)}, expected exactly one None")
     prompts = [evaluate(law, shape, cost, **load) for law in laws]
     emitted = _weights(*(("tokens", tokens) if rounds is None else ("rounds", rounds)), len(prompts))
     if tokens is None:
@@ -104,16 +104,17 @@ def best_k(law, cost, /, *, k_max=64, batch=1, context=0):
 
     Of depths that tie the smallest wins; a tie is a difference below 1e-12 of the best speedup, which is
     rounding. A depth whose acceptance or time was never measured is no candidate, but a plain step that was
-    never measured raises, since then nothing can be compared. Arrays in the law or the cost give arrays; a
-    bad cell has k = 0 and speedup NaN.
+    never measured raises, since then nothing can be compared. Arrays in the law, the cost, batch or context give
+    arrays, each cell over the depths that were measured there. A bad cell, or one where no depth above 0 has a
+    time, has k = 0 and speedup NaN.
 
     >>> best_k(0.5, 0.25)
     BestK(k=1, speedup=1.2)
     """
-    found = list(_candidates(_law(law), _cost(cost), k_max, {"batch": batch, "context": context}))
+    found = list(_candidates(_law(law), priced(cost), k_max, {"batch": batch, "context": context}))
     depths = np.array([k for k, _ in found])
     values = np.stack(np.broadcast_arrays(*(value for _, value in found)))
-    highest = np.max(values, axis=0)
+    highest = np.maximum(values[0], np.fmax.reduce(values[min(1, len(values) - 1) :], axis=0))
     first = np.argmax(values >= highest * (1 - TIE), axis=0)
     chosen = np.take_along_axis(values, first[None], axis=0)[0]
     return BestK(plain(depths[first]), plain(np.where(highest == highest, chosen, highest)))
@@ -128,7 +129,7 @@ def break_even(*, alpha=None, c=None, k, d=0, o=0):
     0.375
     """
     if (alpha is None) == (c is None):
-        raise ValueError(f"alpha, c: found {alpha} and {c}, expected exactly one None, the one to solve for")
+        raise ValueError(f"alpha, c: found {_given(alpha, c)}, expected exactly one None, the one to solve for")
     k = within("k", Chain(k).k, 1)
     d, o = within("d", d), within("o", o)
     if alpha is None:
@@ -162,6 +163,8 @@ def _weights(name, given, prompts):
     if not prompts:
         raise ValueError("laws: found none, expected one per prompt")
     given = [given] * prompts if np.ndim(given) == 0 else list(given)
+    if any(np.ndim(weight) for weight in given):
+        raise ValueError(f"{name}: found an array for a prompt, expected a number for each of {prompts} laws")
     if len(given) != prompts:
         raise ValueError(f"{name}: found {len(given)}, expected one for each of {prompts} laws")
     given = [within(f"{name}[{i}]", plain(weight)) for i, weight in enumerate(given)]
@@ -170,16 +173,17 @@ def _weights(name, given, prompts):
     return given
 
 
+def _given(one, other):
+    """In words, as the values may be long arrays."""
+    return "neither given" if one is None and other is None else "both given"
+
+
 def _law(law):
     return law if isinstance(law, Law) else Geometric(law)
 
 
 def _shape(shape):
     return shape if hasattr(shape, "depth") else Chain(shape)
-
-
-def _cost(cost):
-    return cost if hasattr(cost, "step") else Ratio(cost)
 
 
 def _at(shape, k):

@@ -45,6 +45,20 @@ def optimal_trees(acceptances, sizes, depth=None):
     return tuple(_tree(levels, size + 1) for size in sizes)
 
 
+def by_level(acceptances):
+    """Whether these are rows, one per level; ValueError where they are neither that nor one number per rank.
+
+    >>> by_level((0.5, 0.375)), by_level(((0.5, 0.375), (0.25,)))
+    (False, True)
+    """
+    rows = list(acceptances) if np.iterable(acceptances) else None
+    if rows is None:
+        raise ValueError(f"acceptances: found {acceptances!r}, expected one per child rank, or such a row per level")
+    if not rows:
+        raise ValueError("acceptances: found none, expected one per child rank")
+    return np.ndim(rows[0]) > 0
+
+
 @dataclass(frozen=True, eq=False)
 class _Level:
     """Best subtrees of at most n nodes, their root counted, n = 0..N, with so many levels below that root.
@@ -65,7 +79,7 @@ def _programme(acceptances, size, depth):
     levels = [_Level(leaf, np.zeros(size + 2, dtype=int), [])]
     for row in reversed(rows):
         levels.append(_grown(row, levels[-1].best, leaf))
-        if np.ndim(acceptances[0]) == 0 and np.array_equal(levels[-1].best, levels[-2].best):
+        if not by_level(acceptances) and np.array_equal(levels[-1].best, levels[-2].best):
             break
     return levels
 
@@ -112,10 +126,8 @@ def _subtrees(level, n):
 
 def _rows(acceptances, size, depth):
     """The acceptances by rank of each level that can be drafted, from the root's children down."""
-    if not len(acceptances):
-        raise ValueError("acceptances: found none, expected one per child rank")
     limit = size if depth is None else min(size, whole("depth", depth))
-    if np.ndim(acceptances[0]) == 0:
+    if not by_level(acceptances):
         return [_row("acceptances", acceptances)] * limit
     if depth is not None and depth > len(acceptances):
         raise ValueError(f"depth: found {depth}, expected at most {len(acceptances)}, the levels of the acceptances")

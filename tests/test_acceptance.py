@@ -21,6 +21,7 @@ from specmath.acceptance import (
     invert_mean,
 )
 from specmath.draft import Chain, Tree
+from specmath.speedup import speedup
 
 COUNTED = Tally([[50, 30, 10], [40, 20, 9]], [[35, 20, 4], [30, 9, 9]], rounds=[60, 45])
 FRACTIONS = st.integers(1, 12).flatmap(lambda d: st.integers(0, d).map(lambda n: Fraction(n, d)))
@@ -71,6 +72,35 @@ def test_alpha_next_to_one_keeps_twelve_digits(distance, k):
     assert Geometric(1 - distance).block_efficiency(k) == pytest.approx(float(exact), rel=1e-12)
 
 
+def exact_moments(curve):
+    """The pmf of a curve of Fractions, and its variance."""
+    pmf = [before - after for before, after in zip(curve, [*curve[1:], 0], strict=True)]
+    mean = sum(i * mass for i, mass in enumerate(pmf))
+    return pmf, sum(mass * (i - mean) ** 2 for i, mass in enumerate(pmf))
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1e-9, 0.35, 1 - 1e-3, 1 - 1e-6, 1 - 1e-9, 1 - 1e-12, 1 - 2**-53, 1.0])
+@pytest.mark.parametrize("k", [0, 1, 5, 64])
+def test_the_pmf_and_the_variance_keep_twelve_digits_next_to_one_too(alpha, k):
+    powers = [Fraction(alpha) ** i for i in range(k + 1)]
+    hits = [1, *(Fraction(1 - 1e-9) * power for power in powers[1:])]
+    for law, curve in (
+        (Geometric(alpha), powers),
+        (Geometric(Fraction(alpha)), powers),
+        (Positional([alpha] * k), powers),
+        (Ranked((alpha,)), powers),
+        (HitMiss(1 - 1e-9, alpha), hits),
+    ):
+        pmf, variance = exact_moments(curve)
+        assert np.asarray(law.pmf(k), dtype=float) == pytest.approx(np.array(pmf, dtype=float), rel=1e-12, abs=0)
+        assert float(law.var(k)) == pytest.approx(float(variance), rel=1e-12, abs=0)
+    assert Geometric(Fraction(alpha)).pmf(k).tolist() == exact_moments(powers)[0]
+
+
+def test_the_variance_a_billionth_below_one():
+    assert Geometric(1 - 1e-9).var(5) == pytest.approx(5.499999816949378e-08, rel=1e-12)
+
+
 @given(st.integers(0, 1000))
 def test_alpha_at_its_ends(k):
     assert Geometric(1.0).block_efficiency(k) == k + 1
@@ -111,13 +141,33 @@ def test_a_bad_cell_of_a_grid_is_nan_in_everything_and_leaves_its_neighbour_alon
     assert np.array_equal(Positional((0.5, 0.5)).block_efficiency([2, -1]), [1.75, np.nan], equal_nan=True)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_grids_of_fractions_stay_exact():
     law = Geometric(np.array([Fraction(1, 2), Fraction(3, 2)], dtype=object))
     good, bad = law.block_efficiency(3)
     assert good == Fraction(15, 8)
     assert math.isnan(bad)
+    assert law.pmf(2)[0].tolist() == [Fraction(1, 2), Fraction(1, 4), Fraction(1, 4)]
+    assert HitMiss(Fraction(1, 2), law.alpha).pmf(1)[0].tolist() == [Fraction(3, 4), Fraction(1, 4)]
+    assert law.var(1)[0] == Fraction(1, 4)
     assert Geometric(Fraction(1, 2)).survival(np.array([0, 3])).tolist() == [1, Fraction(1, 8)]
     assert HitMiss(Fraction(1, 2), Fraction(1, 2)).block_efficiency(2) == Fraction(11, 8)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_an_exact_alpha_goes_on_beside_a_bad_depth():
+    half = Geometric(Fraction(1, 2)).mean([1, 2, -1])
+    assert half[:2].tolist() == [Fraction(1, 2), Fraction(3, 4)]
+    assert math.isnan(half[2])
+    for law in (HitMiss(1, 1), Geometric(1)):
+        found = law.block_efficiency([0, 1, -1])
+        assert found[:2].tolist() == [1, 2]
+        assert math.isnan(found[2])
+    found = speedup(Fraction(4, 5), [0, 1, 4, -1], 0.05)
+    assert [float(value) for value in found[:3]] == pytest.approx([1, 1.8 / 1.05, 3.3616 / 1.2])
+    assert math.isnan(found[3])
+    for alpha in (0, 1):
+        assert float(speedup(alpha, [1, -1], 0.1)[0]) == pytest.approx((1 + alpha) / 1.1)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +222,17 @@ def test_only_block_efficiencies_between_one_and_k_plus_one_can_be_inverted():
     grid = Geometric.from_block_efficiency(np.array([0.5, 1.0, 3.3616, 5.0, 6.0]), 4).alpha
     assert np.allclose(grid, [np.nan, 0, 0.8, 1, np.nan], equal_nan=True)
     assert math.isnan(invert_mean(0.0, 0))
+
+
+def test_rounds_without_drafts_say_nothing_of_alpha():
+    with pytest.raises(
+        NotIdentifiable, match=r"^alpha cannot be identified: drafts missing; at k = 0 every alpha has "
+    ):
+        Geometric.from_block_efficiency(1, 0)
+    with pytest.raises(ValueError, match=r"tau: found 1.5, expected a number in \[1, 1\]"):
+        Geometric.from_block_efficiency(1.5, 0)
+    grid = Geometric.from_block_efficiency([1.0, 1.5], [0, 1]).alpha
+    assert np.allclose(grid, [np.nan, 0.5], equal_nan=True)
 
 
 def test_a_position_never_given_is_not_invented():

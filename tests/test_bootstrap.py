@@ -120,6 +120,8 @@ def test_a_resample_with_nothing_to_divide_by_lies_beyond_all_others():
     [
         ({"kind": "bca"}, "kind: found 'bca', expected studentized or percentile"),
         ({"replicates": 0}, "replicates: found 0, expected a number in"),
+        ({"replicates": 1}, "replicates: found 1, expected a number in"),
+        ({"replicates": 10.5}, "replicates: found 10.5, expected an integer >= 2"),
         ({"level": 95}, "level: found 95"),
     ],
 )

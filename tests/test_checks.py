@@ -59,7 +59,7 @@ LAWS = {
     "padded": (Padded(Geometric(0.8), 5), 5),
     "padded, with misses": (Padded((HitMiss(0.5, 0.8), Geometric(0.9)), 2), 4),
     "padded, on trees": (Padded(Ranked((0.7, 0.1)), 2), 4),
-    "padded stretches": (Padded(stretches(0.95, 0.45, 0.9), 2), 3),
+    "padded stretches": (stretches(0.95, 0.45, 0.9).beside(stretches(0.8, 0.3, 0.5)), 3),
 }
 
 

@@ -255,3 +255,19 @@ def test_a_ratio_in_one_pass_says_the_same_as_such_a_pair():
     seconds, steps = Pair(Linear(1.5, 0.5), Linear(0.5, 0.0), one_pass=True), Ratio(0.25, d=0.25, one_pass=True)
     for draft in (Chain(0), Chain(1), Chain(5), Tree.cartesian((2, 2))):
         assert seconds.round(draft).total / seconds.step() == steps.round(draft).total
+
+
+def test_a_cell_that_takes_no_time_is_nan():
+    assert np.array_equal(Linear([0, 1], 0).seconds(1), [math.nan, 1], equal_nan=True)
+    assert np.array_equal(Linear(0, [0, 1], 5).seconds(1, context=3), [math.nan, 16], equal_nan=True)
+
+
+def test_a_grid_of_rounds_is_nan_where_a_forward_was_not_measured():
+    time = Pair(jagged(), Table([1], [1], [128], [0.02], provenance="measured")).round(Chain([0, 1, 3, 4]), context=128)
+    assert np.array_equal(time.verify, [0.10, 0.16, math.nan, 0.155], equal_nan=True)
+    assert time.draft == pytest.approx([0, 0.02, 0.06, 0.08])
+    parallel = Pair(jagged(), Table([1, 2], [1] * 2, [128] * 2, [0.02, 0.03], provenance="measured"), one_pass=True)
+    drafting = parallel.round(Chain([1, 2, 4]), context=128).draft
+    assert np.array_equal(drafting, [0.02, 0.03, math.nan], equal_nan=True)
+    with pytest.raises(Outside, match="n=4"):
+        parallel.round(Chain(4), context=128)

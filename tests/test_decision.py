@@ -106,3 +106,12 @@ def test_rounds_taken_for_prompts_would_decide_wrongly_far_more_often():
         tokens = 1 + lengths(rng.beta(7, 3, 40), 50, 5, rng).ravel()
         used += decide(ratio(tokens, np.full(2000, round_time))).verdict == "use"
     assert used / 300 > 0.15
+
+
+def test_a_number_that_cannot_vary_is_decided_for_certain():
+    """Block efficiency at k = 0: an interval of no length, which excludes everything but the value."""
+    one = Estimate(1.0, 1.0, 1.0, 0.95, 20, "example")
+    assert decide(one, 0.9) == Decision("use", 0.0, 0)
+    assert decide(one, 1.1) == Decision("dont_use", 0.0, 0)
+    even = decide(one, 1.0)
+    assert (even.verdict, even.more_prompts, math.isnan(even.probability_wrong)) == ("measure_more", None, True)

@@ -306,6 +306,7 @@ def test_the_bounds_of_a_divergence_in_nats(nats, first, second):
 def test_the_limits_of_the_bounds():
     assert pinsker(0) == bretagnolle_huber(0) == least_acceptance(0) == 1
     assert pinsker(math.inf) == bretagnolle_huber(math.inf) == least_acceptance(math.inf) == 0
+    assert bretagnolle_huber(744) > 0 == bretagnolle_huber(744.5)
     assert bretagnolle_huber(60) == pytest.approx(math.exp(-60) / 2, rel=1e-12)
 
 

@@ -323,3 +323,9 @@ def test_chances_that_are_none_are_refused(betas, message):
 def test_no_chances_identify_nothing():
     with pytest.raises(NotIdentifiable, match="anything to divide by"):
         rao_blackwell([[], []])
+
+
+def test_totals_without_a_draft_have_no_alpha():
+    with pytest.raises(NotIdentifiable, match="nothing drafted in 10 rounds of k=0") as raised:
+        alpha(Tally.pooled(10, 0, 0, k=0))
+    assert raised.value.missing == "a tested draft"

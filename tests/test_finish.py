@@ -6,7 +6,16 @@ from functools import cache
 import numpy as np
 import pytest
 
-from specmath.acceptance import BetaGeometric, Geometric, HitMiss, Markov, NotIdentifiable, Positional, Ranked
+from specmath.acceptance import (
+    BetaGeometric,
+    Geometric,
+    HitMiss,
+    Markov,
+    NotIdentifiable,
+    Padded,
+    Positional,
+    Ranked,
+)
 from specmath.draft import Chain, Tree
 from specmath.finish import RoundsToEmit, overshoot, rounds_to_emit
 from specmath.simulate import simulate
@@ -93,13 +102,39 @@ def test_simulated_texts_have_the_law(name):
     assert np.all(np.abs(seen - exact) <= 5 * np.sqrt(exact * (1 - exact) / 20_000) + 1e-12)
 
 
-@pytest.mark.parametrize("law", [BetaGeometric(7, 3), Markov((0.9, 0.5), ((0.9, 0.1), (0.1, 0.9)))])
+@pytest.mark.parametrize(
+    "law",
+    [
+        BetaGeometric(7, 3),
+        Markov((0.9, 0.5), ((0.9, 0.1), (0.1, 0.9))),
+        Padded(BetaGeometric(1.4, 0.6), 2),
+        Padded((Geometric(0.5), Padded(BetaGeometric(7, 3)))),
+    ],
+)
 @pytest.mark.parametrize("of", [overshoot, lambda law, shape: rounds_to_emit(law, shape, 10)])
 def test_laws_whose_rounds_depend_on_one_another_are_refused(law, of):
     with pytest.raises(
         NotIdentifiable, match=r"the rounds of a text .* independent rounds missing; simulate draws them"
     ):
         of(law, Chain(4))
+
+
+@pytest.mark.parametrize(
+    "law", [Geometric([0.5, 0.6]), HitMiss(0.5, np.array([0.5, 0.6])), Padded(HitMiss([0.5, 0.6], 0.5), 2)]
+)
+def test_a_grid_of_laws_or_depths_is_refused(law):
+    with pytest.raises(ValueError, match=r"^law: found 2 laws in a grid, expected one$"):
+        rounds_to_emit(law, Chain(5), 10)
+    for of in (lambda law, shape: rounds_to_emit(law, shape, 10), overshoot):
+        with pytest.raises(ValueError, match=r"^k: found an array of shape \(2,\), expected an integer >= 0$"):
+            of(Geometric(0.5), Chain([1, 2]))
+
+
+def test_where_lengths_share_a_step_the_overshoot_has_no_limit_but_a_mean():
+    law, shape = Geometric(1.0), Chain(3)
+    beyond = [rounds_to_emit(law, shape, tokens).mean - tokens / 4 for tokens in (100, 101, 102, 103)]
+    assert beyond == [0, 0.75, 0.5, 0.25]
+    assert overshoot(law, shape) == sum(beyond) / 4
 
 
 @pytest.mark.parametrize("tokens", [0, -3, 2.5])

@@ -180,6 +180,19 @@ def test_a_markov_fit_of_unequal_drafts_counts_the_rounds_that_drafted_nothing()
     assert dropped.intervals["transition[1][0]"].low > 0.1, "negative control: rounds without a draft left out"
 
 
+def test_a_markov_fit_whose_search_crosses_over_still_names_the_easy_state_first():
+    """Output positions that nearly alternate: the search begins with the easy state first and ends with it second."""
+    accepted = [1, 2, 1, 1, 1, 3, 2, 1, 1, 2, 1, 1, 1]
+    rounds = Rounds([0] * 13, [3] * 13, accepted)
+    found = fit(Markov, rounds)
+    assert found.law.alphas == pytest.approx((1, 0), abs=1e-3)
+    assert found.law.transition[1] == pytest.approx((1, 0), abs=1e-3)
+    assert found.law.transition[0][1] == pytest.approx(0.7, abs=0.02)
+    assert found.intervals["transition[1][0]"].value == found.law.transition[1][0]
+    again = log_likelihoods(found.law, rounds).sum()
+    assert found.log_likelihood == again > log_likelihoods(Geometric(18 / 30), rounds).sum()
+
+
 def test_shuffled_rounds_lose_what_a_markov_law_is_fitted_to():
     rng = np.random.default_rng(9)
     rounds = PERSISTENT.walk(1, rng, 60, 80)
@@ -220,6 +233,9 @@ def test_all_accepted_is_fitted_by_every_family_without_a_warning():
         (BetaGeometric, Tally([[50, 30], [0, 0]], [[30, 20], [0, 0]], rounds=[50, 9]), "a second prompt"),
         (BetaGeometric, Rounds([0, 1], [0, 0], [0, 0]), "a tested draft"),
         (Positional, Rounds([0, 1], [0, 0], [0, 0]), "a tested draft"),
+        (Geometric, Tally.pooled(10, 0, 0, k=0), "a tested draft"),
+        (Geometric, Tally.pooled(10, 0, 0, k=5), "a tested draft"),
+        (Geometric, Tally.pooled(0, 0, 0, k=0), "rounds"),
     ],
 )
 def test_what_the_data_cannot_give_is_named(family, data, missing):

@@ -204,3 +204,17 @@ def test_rounds_needed_over_a_grid_and_out_of_domain():
             rounds_needed(*bad)
     with pytest.raises(ValueError, match=r"k: found 2.5, expected an integer"):
         rounds_needed(0.7, 2.5, 0.02)
+
+
+def test_a_bound_is_no_interval_for_the_ratio_where_denominators_differ():
+    """95 % of prompts have their one test accepted, 5 % have 1000 rejected: most studies see the former alone."""
+    rng, truth, missed = np.random.default_rng(15), 0.95 / (0.95 + 0.05 * 1000), {"unequal": 0, "equal": 0}
+    for _ in range(1000):
+        easy = rng.random(10) < 0.95
+        found = ratio(easy, np.where(easy, 1, 1000), bounds=(0, 1))
+        missed["unequal"] += not found.low <= truth <= found.high
+        found = ratio(easy, np.ones(10), bounds=(0, 1))
+        missed["equal"] += easy.all() and not found.low <= 0.95
+    assert missed["unequal"] / 1000 > 0.55
+    assert missed["equal"] == 0
+    assert ratio(np.ones(10), np.ones(10), bounds=(0, 1)).low == pytest.approx(0.741, abs=5e-4)

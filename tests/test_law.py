@@ -111,9 +111,14 @@ CASES = {
     "second guesses only": (Ranked(ROW), Tree((-1, 0, 1), (0, 1, 0)), 1 + 0.2 + 0.2 * 0.6),
     "padded": (Padded(Geometric(0.8), 3), Chain(4), by_least([Geometric(0.8)] * 3, 4)),
     "padded, unequal": (
-        Padded((Geometric(0.9), HitMiss(0.5, 0.7), Markov((0.95, 0.45), STAY))),
+        Padded((Geometric(0.9), HitMiss(0.5, 0.7), Positional((0.9, 0.4, 0.7)))),
         Chain(3),
-        by_least([Geometric(0.9), HitMiss(0.5, 0.7), Markov((0.95, 0.45), STAY)], 3),
+        by_least([Geometric(0.9), HitMiss(0.5, 0.7), Positional((0.9, 0.4, 0.7))], 3),
+    ),
+    "stretches of a padded batch": (
+        Markov((0.95, 0.45), STAY).beside(Markov((0.9, 0.2), ((0.6, 0.4), (0.1, 0.9)))),
+        Chain(4),
+        by_positions(np.kron((0.95, 0.45), (0.9, 0.2)), np.kron(STAY, ((0.6, 0.4), (0.1, 0.9))), 4),
     ),
     "padded trees": (Padded(Ranked(ROW), 2), BUSHY, by_least([Ranked(ROW).on(BUSHY)] * 2, BUSHY.depth)),
 }
@@ -213,6 +218,88 @@ def test_only_ranks_say_how_siblings_are_accepted():
                 law.on(tree)
             assert raised.value.missing == "acceptance by child rank"
         assert block_efficiency(law, PATH) == block_efficiency(law, 3)
+
+
+def test_a_curve_says_nothing_in_a_cell_without_a_law_or_a_depth():
+    for law in (HitMiss([0.5, 0.9, 1.5], 0.8), HitMiss(0.8, [0.5, 0.9, 1.5]), Geometric([0.5, 0.9, 1.5])):
+        for found in (law.curve(2), law.pmf(2), law.pmf(0), law.survival(0)[:, None]):
+            assert np.isnan(found).tolist() == [[False] * found.shape[1]] * 2 + [[True] * found.shape[1]]
+    for law in (Geometric(1.0), Geometric(Fraction(1)), HitMiss(1.0, 1.0), Positional((1.0,))):
+        assert np.isnan(np.asarray(law.survival([1, -1]), dtype=float)).tolist() == [False, True]
+
+
+def test_only_positions_from_the_first_have_a_conditional():
+    laws = (Geometric(0.5), Positional((0.5, 0.5)), HitMiss(1, 0.5), Curve((0.5, 0.25)), BetaGeometric(1.0, 1.0))
+    for law in laws:
+        assert np.isnan(law.conditional([0, 1, -1])).tolist() == [True, False, True]
+        assert law.conditional([0, 1])[1] == law.conditional(1) == 0.5
+        with pytest.raises(ValueError, match=r"^i: found 0, expected a number in \[1, infinity\)$"):
+            law.conditional(0)
+
+
+def test_a_position_that_is_missing_is_noticed_beside_a_bad_cell():
+    with pytest.raises(NotIdentifiable, match="a test of draft 3"):
+        Positional((0.5, 0.5)).survival([3, -1])
+
+
+@dataclass(frozen=True)
+class Walks(Geometric):
+    """A law of one's own that remembers, and says so by its walk alone."""
+
+    def walk(self, k, rng, prompts, rounds):
+        raise NotImplementedError
+
+
+def test_rounds_are_independent_unless_prompts_keep_an_alpha_or_texts_a_state():
+    independent = (Geometric(0.5), HitMiss(0.5, 0.5), Ranked((0.5,)), Padded((Geometric(0.5), Curve((0.5,))), 2))
+    assert all(law.independent_rounds for law in independent)
+    remember = (BetaGeometric(7, 3), Markov((0.95, 0.45), STAY), Walks(0.5))
+    padded = (Padded(BetaGeometric(7, 3), 2), Padded((Geometric(0.5), Padded(BetaGeometric(7, 3)))))
+    assert not any(law.independent_rounds for law in remember + padded)
+
+
+def padded_by_hand(law, k, texts, rounds, rng):
+    """Tokens per round of two texts of their own states, which end each round at the lesser accepted length."""
+    alphas, move = np.array(law.alphas), np.cumsum(law.transition, axis=1)
+    state, tokens = rng.integers(0, 2, (2, texts)), 0
+    for n in range(rounds + 100):
+        running = np.full(texts, True)
+        for draft in range(k + 1):
+            tokens += running.sum() if n >= 100 else 0
+            kept = running & np.all(rng.random((2, texts)) < alphas[state], axis=0) & (draft < k)
+            after = np.sum(rng.random((2, texts))[..., None] >= move[state][..., :-1], axis=-1)
+            state, running = np.where(running, after, state), kept
+    return tokens / (texts * rounds)
+
+
+def test_the_rounds_of_a_padded_batch_of_stretches_start_where_its_shortest_ended():
+    law = Markov((0.95, 0.45), STAY)
+    together = law.beside(law)
+    by_hand = padded_by_hand(law, 5, 2000, 200, np.random.default_rng(8))
+    assert together.block_efficiency(5) == pytest.approx(1.863536, abs=1e-6)
+    assert by_hand == pytest.approx(1.863536, abs=0.015)
+    assert abs(by_hand - np.sum(law.curve(5) ** 2)) > 0.1, "negative control: lone starts"
+    same = Markov((Fraction(1, 2),), ((1,),)).beside(Markov((Fraction(1, 3),), ((1,),)))
+    assert (same.alphas, same.transition) == ((Fraction(1, 6),), ((1,),))
+
+
+@pytest.mark.parametrize("laws", [Walks(0.5), (Geometric(0.5), Walks(0.5))])
+def test_a_padded_batch_refuses_laws_whose_rounds_start_where_others_ended(laws):
+    with pytest.raises(
+        NotIdentifiable, match=r"^the start .* a law of all texts at once missing; .* Markov.beside"
+    ) as e:
+        Padded(laws, 2)
+    assert "\n" not in str(e.value)
+
+
+def test_an_array_is_named_by_its_shape_on_one_line():
+    for make in (lambda: Positional((np.eye(2),)), lambda: Padded(Geometric(0.5), np.eye(2))):
+        with pytest.raises(ValueError, match=r"found an array of shape \(2, 2\), expected .*$") as raised:
+            make()
+        assert "\n" not in str(raised.value)
+    with pytest.raises(ValueError, match=r"alphas\[0\]: found \[array\(.*\)\], expected") as raised:
+        Positional(([np.eye(2)],))
+    assert "\n" not in str(raised.value)
 
 
 def test_what_depends_on_the_depth_is_said_for_each_depth_of_a_grid():

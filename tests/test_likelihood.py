@@ -10,6 +10,7 @@ from scipy.special import expit, logit
 from specmath.acceptance import BetaGeometric, Empirical, Geometric, HitMiss, Markov, Positional
 from specmath.fitting import fit
 from specmath.likelihood import BOX, log_likelihoods, maximise, sandwich
+from specmath.regimes import Stopping
 from specmath.tally import NotIdentifiable, Rounds, Tally
 from tests.studies import draw_tally
 
@@ -155,3 +156,13 @@ def test_a_parameter_at_the_edge_of_the_box_has_no_covariance_and_the_others_kee
     assert np.isnan(covariance[1, 0])
     assert covariance[1, 1] == pytest.approx(7 / 3, rel=1e-5)
     assert np.isnan(sandwich(lambda theta: theta[0] * np.ones(3), np.array([BOX]))).all()
+
+
+def test_a_law_that_drafts_lengths_between_is_refused():
+    """Its curve mixes drafts that were rejected with drafts that were not made."""
+    tally = Tally([[4, 2, 1]], [[2, 1, 1]])
+    with pytest.raises(ValueError, match="law: found a Stopping that may draft less than k=3, expected 0 or all of k"):
+        log_likelihoods(Stopping((0.9, 0.4), (0.5, 0.5), 0.5), tally)
+    steady = log_likelihoods(Stopping((0.9, 0.4), (0.5, 0.5)), tally)
+    assert steady == pytest.approx(log_likelihoods(Geometric(0.65), tally))
+    assert np.isfinite(log_likelihoods(HitMiss(0.5, 0.5), tally)).all()

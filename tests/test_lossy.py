@@ -192,3 +192,35 @@ def test_parameters_outside_their_domain_are_refused():
         acceptor.lossy_typical_law(P, Q, epsilon=1.5, delta=1, xp=np)
     with pytest.raises(ValueError, match=r"delta: found -1, expected a number in \[0, infinity\)"):
         acceptor.lossy_typical_law(P, Q, epsilon=0.5, delta=-1, xp=np)
+
+
+def test_a_batch_of_laws_has_the_law_the_alpha_and_the_distance_of_each_alone():
+    p, q = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]]), np.array([[0.2, 0.5, 0.3], [0.6, 0.3, 0.1]])
+    for rule in (
+        partial(acceptor.lossy_lenience_law, lenience=0.7, xp=np),
+        partial(acceptor.lossy_typical_law, epsilon=0.25, delta=0.5, xp=np),
+    ):
+        together, alone = rule(p, q), [rule(*rows) for rows in zip(p, q, strict=True)]
+        for name in ("law", "alpha", "total_variation"):
+            assert getattr(together, name) == pytest.approx(np.stack([getattr(one, name) for one in alone]), abs=1e-15)
+
+
+def test_a_token_exactly_at_the_threshold_is_not_typical():
+    p = np.array([[0.25, 0.75], [0.5, 0.5]])
+    kept = partial(acceptor.lossy_typical, p=p, v=np.array(0.9), delta=10.0, xp=np)
+    assert kept(np.array([0]), epsilon=0.25).accepted == 0
+    assert kept(np.array([0]), epsilon=0.2499).accepted == 1
+    law = partial(acceptor.lossy_typical_law, p[0], np.array([1.0, 0.0]), delta=10.0, xp=np)
+    assert (law(epsilon=0.25).alpha, law(epsilon=0.2499).alpha) == (0, 1)
+
+
+def test_typical_acceptance_rejects_a_token_the_target_does_not_know():
+    p = np.array([[1.0, 0.0], [0.5, 0.5], [0.5, 0.5]])
+    for token in (-1, 2, 7):
+        verdict = acceptor.lossy_typical(np.array([token, 0]), p, np.array(0.5), epsilon=0.1, delta=0.5, xp=np)
+        assert (verdict.tokens.tolist(), int(verdict.accepted)) == ([0, -1, -1], 0)
+
+
+def test_a_lenience_of_zero_is_refused_in_one_line():
+    with pytest.raises(ValueError, match=r"^lenience: found 0, expected a number in \(0, 1\]$"):
+        acceptor.lossy_lenience_law(np.array([1.0]), np.array([1.0]), lenience=0, xp=np)

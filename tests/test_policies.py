@@ -253,3 +253,11 @@ def test_where_a_higher_rate_does_worse_the_one_before_it_stands():
     reached = replay.schedule(found, "block").speedup(0.05)
     assert found.rate == 1
     assert replay.schedule(RateOptimal(found.chance, 0.05, 6, rate=reached), "block").speedup(0.05) < reached
+
+
+def test_where_drafting_never_pays_the_raised_policy_drafts_nothing():
+    texts, chances = [[0.1] * 20], [[0.1] * 20]
+    raised = RateOptimal(chances, 0.5, 6).raised(Replay(texts))
+    assert raised(0).tolist() == [0] * 20
+    misled = RateOptimal([[0.9] * 20], 0.5, 6).raised(Replay(texts))
+    assert misled(0).tolist() == [0] * 20, "chances that are wrong"

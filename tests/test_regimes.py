@@ -459,3 +459,40 @@ def test_where_no_tree_pays_nothing_is_drafted():
 def test_a_law_without_ranks_has_no_tree():
     with pytest.raises(NotIdentifiable):
         speedup(Geometric(0.8), Tree((-1, 0, 0)), 0.1)
+
+
+# What regimes accept and refuse
+
+
+def test_a_number_is_a_ratio_for_every_regime():
+    assert best_tree(P, 0.1, sizes=range(5)) == best_tree(P, Ratio(0.1), sizes=range(5))
+    assert rate_optimal(CONFIDENCES, PROBABILITIES, 0.08, k_max=6) == rate_optimal(
+        CONFIDENCES, PROBABILITIES, Ratio(0.08), k_max=6
+    )
+    assert speedup(0.8, 8, Overlap(0.12, Geometric(0.8), 0.8)) == pytest.approx(2.364038, abs=5e-7)
+
+
+def test_overlap_is_for_chains_of_rounds_that_all_draft_k():
+    tree = Tree((-1, 0, 0))
+    with pytest.raises(ValueError, match="draft: found a tree of 2 drafts, 1 deep, expected a chain"):
+        Overlap(0.1, Geometric(0.5)).round(tree)
+    for law in (HitMiss(0.5, 0.5), Stopping((0.9, 0.4), (0.5, 0.5), 0.5)):
+        with pytest.raises(ValueError, match=f"law: found a {type(law).__name__} that may draft less than k=2"):
+            Overlap(0.1, law).round(Chain([0, 2]))
+    cost, chain = Overlap(0.1, Geometric(0.5)), Tree((-1, 0, 1))
+    assert cost.round(chain) == cost.round(Chain(2))
+    assert cost.round(Chain([0, 2])).draft[1] == cost.round(Chain(2)).draft
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"acceptances": ()}, "acceptances: found none, expected one per child rank"),
+        ({"acceptances": 0.5}, "acceptances: found 0.5, expected one per child rank"),
+        ({"depth_max": -1}, "depth_max: found -1, expected a number in"),
+        ({"depth_max": 1.5}, "depth_max: found 1.5, expected an integer >= 0"),
+    ],
+)
+def test_a_tree_of_nothing_is_refused_by_name(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        best_tree(**{"acceptances": P, "cost": 0.1} | arguments)

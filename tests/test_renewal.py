@@ -259,8 +259,10 @@ def test_the_token_rule_is_meant_where_none_is_named():
 def test_ratios_beyond_the_largest_float_come_back():
     curve = [float(s[0]) for s in one([[1e200, 1e200, 0.5, 1e-200, 1e-200, 0.0]], 6, "block").curves(0, 1)]
     assert curve[:5] == [1, 1, 1, 1, 1]
-    assert curve[5] == pytest.approx(np.finfo(float).max * 1e-200 * 0.5 * 1e-200)
-    assert curve[6] == 0
+    assert curve[5:] == pytest.approx([0.5, 0])
+    curve = [float(s[0]) for s in one([[1e300] * 9 + [1e-300] * 9 + [0.25, 4.0]], 20, "block").curves(0, 1)]
+    assert curve == pytest.approx([1] * 19 + [0.25, 0.25], rel=1e-12)
+    assert [float(s[0]) for s in one([[1e-300, 1e-300, 1e300, 1e300]], 4, "block").curves(0, 1)][2:] == [0, 0, 0]
     assert [float(s[0]) for s in one([[1e200, 1e200, 0.0, 1e300]], 4, "block").curves(0, 1)] == [1, 1, 1, 0, 0]
 
 

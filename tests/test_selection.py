@@ -209,6 +209,8 @@ def test_bad_questions_are_refused():
     tally = Tally([[9, 5], [9, 5]], [[5, 2], [5, 2]])
     with pytest.raises(ValueError, match="folds: found 1, expected a number in"):
         select(EVERY, tally, folds=1)
+    with pytest.raises(ValueError, match=r"folds: found 2\.5, expected an integer >= 2"):
+        select(EVERY, tally, folds=2.5)
     with pytest.raises(ValueError, match="families: found none, expected at least one"):
         select((), tally)
     with pytest.raises(ValueError, match="law: found <class 'dict'>"):

@@ -267,3 +267,18 @@ def test_k_seq_on_a_nan_raises_on_the_host_and_ends_as_minus_one_off_it(library,
     assert np.asarray(verdict.tokens).tolist() == [[0, 2], [-1, -1]]
     assert np.asarray(verdict.accepted).tolist() == [1, -1]
     assert np.asarray(verdict.path).tolist() == [[1], [-1]]
+
+
+def test_k_seq_needs_a_draft_and_takes_one():
+    p = np.array([[0.25, 0.75], [1, 0]])
+    one = acceptor.verify_k_seq(np.array([1]), np.array([0.5, 0.5]), p, np.array([0.9]), np.array(0.5), rho=1, xp=np)
+    assert (one.tokens.tolist(), one.path.tolist()) == ([1, 0], [1])
+    none = np.array([], int), np.array([0.5, 0.5]), p[:1], np.array([]), np.array(0.5)
+    with pytest.raises(ValueError, match=r"^tokens holds no draft, expected one or more for the position$"):
+        acceptor.verify_k_seq(*none, rho=1, xp=np)
+
+
+def test_a_k_seq_that_takes_none_has_a_path_of_minus_one():
+    p = np.array([[0.0, 1.0], [1, 0], [1, 0]])
+    verdict = acceptor.verify_k_seq(np.zeros(2, int), np.array([1.0, 0]), p, np.zeros(2), np.array(0.5), rho=1, xp=np)
+    assert (verdict.tokens.tolist(), int(verdict.accepted), verdict.path.tolist()) == ([1, -1], 0, [-1])

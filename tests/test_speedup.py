@@ -298,8 +298,8 @@ def test_break_even_has_no_answer_outside_the_domain():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"k": 3}, "alpha, c: found None and None, expected exactly one None"),
-        ({"k": 3, "alpha": 0.5, "c": 0.1}, "expected exactly one None"),
+        ({"k": 3}, "alpha, c: found neither given, expected exactly one None"),
+        ({"k": 3, "alpha": np.eye(2), "c": 0.1}, "^alpha, c: found both given, expected exactly one None.*$"),
         ({"k": 0, "alpha": 0.5}, "k: found 0, expected a number in"),
         ({"k": 3, "alpha": 1.5}, "alpha: found 1.5"),
         ({"k": 3, "c": -1}, "c: found -1"),
@@ -362,8 +362,9 @@ def test_a_fleet_runs_under_its_load():
 @pytest.mark.parametrize(
     ("laws", "weights", "message"),
     [
-        ([0.5], {}, "tokens, rounds: found None and None, expected exactly one None"),
-        ([0.5], {"tokens": 1, "rounds": 2}, "tokens, rounds: found 1 and 2, expected exactly one None"),
+        ([0.5], {}, "tokens, rounds: found neither given, expected exactly one None"),
+        ([0.5], {"tokens": np.eye(2), "rounds": 2}, "^tokens, rounds: found both given, expected exactly one None$"),
+        ([0.5, 0.6], {"tokens": np.eye(2)}, "tokens: found an array for a prompt, expected a number for each of 2"),
         ([], {"tokens": 1}, "laws: found none, expected one per prompt"),
         ([0.5, 0.6], {"tokens": [1, 2, 3]}, "tokens: found 3, expected one for each of 2 laws"),
         ([0.5, 0.6], {"rounds": [1, -2]}, r"rounds\[1\]: found -2, expected a number in \[0, infinity\)"),
@@ -418,3 +419,46 @@ def test_one_pass_drafters_want_longer_drafts():
     best = best_k(0.75, Pair(Linear(0.98, 0.02), Linear(0.1, 0), one_pass=True))
     assert best.k == 9
     assert best.speedup == pytest.approx(2.9490, abs=5e-5)
+
+
+# Grids over what was measured
+
+CONTEXTS = Table([1, 2, 3, 4, 5] * 2, [1] * 10, [0] * 5 + [100] * 5, [1, 1.1, 1.2, 1.3, 1.4] * 2, provenance="measured")
+MEASURED = Pair(CONTEXTS, Table([1, 1], [1, 1], [0, 100], [0.1, 0.1], provenance="measured"))
+
+
+def test_the_best_depth_of_a_cell_is_among_the_depths_measured_there():
+    assert best_k(0.8, MEASURED).k == 4
+    grid = best_k(0.8, MEASURED, context=np.array([0, 50, 100, 101]))
+    assert grid.k.tolist() == [4, 4, 4, 0]
+    assert grid.speedup[:3].tolist() == [best_k(0.8, MEASURED).speedup] * 3
+    assert math.isnan(grid.speedup[3]), "not even a plain step was measured"
+    both = best_k(np.array([[0.8], [1.5], [0.1]]), MEASURED, context=np.array([0, 100]))
+    assert both.k.tolist() == [[4, 4], [0, 0], [0, 0]]
+    assert np.isnan(both.speedup).tolist() == [[False] * 2, [True] * 2, [False] * 2]
+
+
+def test_each_batch_has_the_best_of_its_own_depths():
+    rows = [(1, 1, 1.0), (2, 1, 1.0), (3, 1, 1.0), (1, 2, 1.0), (2, 2, 1.0), (1, 3, 1.0)]
+    n, batch, seconds = zip(*rows, strict=True)
+    pair = Pair(Table(n, batch, [0] * 6, seconds, provenance="measured"))
+    found = best_k(0.8, pair, batch=np.array([1, 2, 3]))
+    assert found.k.tolist() == [2, 1, 0]
+    assert found.speedup[:2] == pytest.approx([2.44, 1.8])
+    assert math.isnan(found.speedup[2]), "no depth to compare with"
+
+
+def test_a_grid_of_depths_is_nan_where_it_was_not_measured():
+    found = speedup(0.8, [0, 3, 9], MEASURED)
+    assert found[:2].tolist() == [1, speedup(0.8, 3, MEASURED)]
+    assert math.isnan(found[2])
+    with pytest.raises(Outside, match="n=10"):
+        speedup(0.8, 9, MEASURED)
+    with pytest.raises(Outside, match="batch=8"):
+        speedup(0.8, [0, 3], MEASURED, batch=8)
+
+
+def test_a_forward_that_takes_no_time_in_one_cell_is_nan_there():
+    found = speedup(0.8, 2, Pair(Linear([0, 1], 0)))
+    assert math.isnan(found[0])
+    assert found[1] == pytest.approx(2.44)

@@ -210,6 +210,7 @@ def test_a_budget_beyond_the_full_tree_draws_the_full_tree():
         (((0.7, 0.4), 3), r"acceptances: found a sum of 1\.1, expected at most 1"),
         ((((0.5,), (0.7, 0.4)), 3), r"acceptances\[1\]: found a sum of 1\.1"),
         (((), 3), "acceptances: found none, expected one per child rank"),
+        ((0.5, 3), r"acceptances: found 0\.5, expected one per child rank, or such a row per level"),
         ((P, -1), r"size: found -1, expected a number in \[0, infinity\)"),
         ((P, 2.5), r"size: found 2\.5, expected an integer >= 0"),
         ((P, 3, -1), "depth: found -1"),

@@ -72,6 +72,15 @@ def test_the_nodes_of_a_beta_law_have_its_moments(a, b):
     assert weight @ alpha**2 == pytest.approx(a / (a + b) * (a + 1) / (a + b + 1), rel=1e-12)
 
 
+@pytest.mark.parametrize(("a", "b"), [(1e8, 1e8), (3e9, 2e8), (1e10, 3e10)])
+def test_the_nodes_close_in_on_a_law_that_is_nearly_one_alpha(a, b):
+    alpha, weight = beta_nodes(a, b)
+    mean = a / (a + b)
+    assert weight @ alpha == pytest.approx(mean, rel=1e-12)
+    assert weight @ (alpha - mean) ** 2 == pytest.approx(mean * (1 - mean) / (a + b + 1), rel=1e-4)
+    assert np.sum(weight > weight.max() / 100) > 100, "nodes where the mass is"
+
+
 def test_a_coarse_grid_would_miss_the_mean_by_token():
     """Negative control: midpoints of a hundred bins, where the density has no bound at 1."""
     alpha = (np.arange(100) + 0.5) / 100
