@@ -82,7 +82,7 @@ class Walk:
             if self.rule == "token":
                 survival = survival * np.minimum(ratio, 1)
             else:
-                product, exponent = _scaled(product * ratio, exponent)
+                product, exponent = _times(product, exponent, ratio)
                 survival = np.minimum(survival, _up_to_one(product, exponent))
             if self.depth is not None:
                 survival = survival * (self.depth[start:stop] > i)
@@ -171,14 +171,14 @@ def _backward(walk, right):
     return x[: len(walk.inside)]
 
 
-def _scaled(product, exponent):
-    """product * 2^exponent with the product below 1, so that it never leaves the range of floats; Fractions stay."""
+def _times(product, exponent, ratio):
+    """product * 2^exponent * ratio in the same form, the product in [1/4, 1) or 0: no overflow; Fractions stay."""
     if product.dtype == object:
-        return product, exponent
-    product, shift = np.frexp(product)
-    return product, exponent + shift
+        return product * ratio, exponent
+    (product, more), (ratio, shift) = np.frexp(product), np.frexp(ratio)
+    return product * ratio, exponent + more + shift
 
 
 def _up_to_one(product, exponent):
     """product * 2^exponent where that is at most 1, and 1 or more elsewhere."""
-    return product if product.dtype == object else np.ldexp(product, np.clip(exponent, -LOWEST, 1))
+    return product if product.dtype == object else np.ldexp(product, np.clip(exponent, -LOWEST, 2))

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from specmath import renewal
@@ -244,6 +244,8 @@ def test_curves_of_fractions_stay_fractions():
 
 
 @given(st.lists(RATIOS, min_size=1, max_size=12), st.integers(0, 12))
+@example([1.0, 5e-324], 2)
+@example([5e-324, 1e308, 1e308], 3)
 def test_the_block_rule_keeps_at_least_what_the_token_rule_keeps(ratios, k):
     token, block = (np.array(list(one([ratios], k, rule).curves(0, len(ratios)))) for rule in ("token", "block"))
     assert np.all(block >= token * (1 - 1e-12))
