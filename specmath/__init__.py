@@ -1,18 +1,21 @@
 """The mathematics of speculative decoding: how much faster, from how drafts are accepted and what time costs.
 
 A draft (`Chain`, `Tree`) is accepted by a law (`Geometric`, `Positional`, `Curve`, `BetaGeometric`, `Markov`,
-`HitMiss`, `Ranked`, `Padded`, `Empirical`) and timed by a cost (`Ratio`, or a `Pair` of forward models: `Linear`, a
-measured `Table`); `speedup`, `evaluate`, `best_k`, `break_even` and `fleet` put the three together. Laws come from
-counts (`Rounds`, `Tally`) through `specmath.estimate`, `fit` and `select`; scored text needs none: `Replay`. What
-cannot be known from the data at hand raises `NotIdentifiable`. The acceptance rules themselves are `verify`,
-`verify_block` and `verify_tree`, on probabilities that `warp` makes from logits, for any array library. Beside them
-stand the modules `regimes` (early exit, one-shot heads, adaptive stopping, overlap, cascades), `divergence` (from
-probabilities to alpha), `siblings` (several drafts at one position) and `simulate`.
+`HitMiss`, `Ranked`, `Padded`, `Empirical`; `check_acceptance` tries one of your own) and timed by a cost (`Ratio`, or
+a `Pair` of forward models: `Linear`, a measured `Table`); `speedup`, `evaluate`, `best_k`, `break_even` and `fleet`
+put the three together, `optimal_tree` and `best_tree` look for the shape. Laws come from counts (`Rounds`, `Tally`)
+through `estimate`, `fit` and `select`, decisions through `decide` and `prompts_needed`; scored text needs no law:
+`Replay`, with the drafts that choose their depth in `policies`. What cannot be known from the data at hand raises
+`NotIdentifiable`. The acceptance rules themselves are `verify`, `verify_block` and `verify_tree`, on probabilities
+that `warp` makes from logits, for any array library. Beside them stand the modules `regimes` (early exit, one-shot
+heads, adaptive stopping, overlap, cascades), `divergence` (from probabilities to alpha), `siblings` (several drafts
+at one position) and `simulate`.
 
 numpy is all that is imported at first; the rest comes when it is asked for.
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from specmath.acceptance import (
@@ -35,7 +38,7 @@ from specmath.draft import Chain, Tree
 from specmath.speedup import BestK, Evaluation, best_k, block_efficiency, break_even, evaluate, fleet, speedup
 
 if TYPE_CHECKING:
-    from specmath import divergence, estimate, regimes, siblings, simulate
+    from specmath import divergence, estimate, policies, regimes, siblings, simulate
     from specmath.acceptor import Verdict, draw, residual, verify, verify_block, verify_tree
     from specmath.checks import check_acceptance
     from specmath.decision import Decision, decide
@@ -90,6 +93,7 @@ __all__ = [
     "fleet",
     "more_prompts",
     "optimal_tree",
+    "policies",
     "prompts_needed",
     "regimes",
     "residual",
@@ -115,7 +119,7 @@ LATER = {
     "selection": ("select",),
     "tree_search": ("optimal_tree",),
 }
-MODULES = ("divergence", "estimate", "regimes", "siblings", "simulate")
+MODULES = ("divergence", "estimate", "policies", "regimes", "siblings", "simulate")
 
 
 def __getattr__(name: str) -> Any:
@@ -125,4 +129,8 @@ def __getattr__(name: str) -> Any:
     for module, names in LATER.items():
         if name in names:
             return getattr(importlib.import_module(f"specmath.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

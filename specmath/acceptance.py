@@ -215,7 +215,7 @@ class Ranked(Law):
 
     @property
     def _by_depth(self):
-        return len(self.acceptances) > 0 and np.ndim(self.acceptances[0]) > 0
+        return np.iterable(self.acceptances) and len(self.acceptances) > 0 and np.ndim(self.acceptances[0]) > 0
 
     def on(self, draft):
         """The survival curve of rounds that draft this tree; a chain leaves the law as it is."""
@@ -347,7 +347,7 @@ class Empirical(Listed):
 
 def _exclusive(name, row):
     """The acceptances of the children of one node, of which at most one is accepted."""
-    row = probabilities(name, row)
+    row = probabilities(name, row, "rank")
     if not row or sum(row) > 1 + ROUNDING:
         raise ValueError(f"{name}: found {len(row)} that sum to {sum(row)}, expected one or more that sum to at most 1")
     return row

@@ -26,7 +26,11 @@ def within(name: str, value, low=0, high=math.inf):
     """
     if np.ndim(value) == 0:
         value = plain(value)
-        if not (low <= value <= high and value < math.inf):
+        try:
+            inside = low <= value <= high and value < math.inf
+        except TypeError:
+            inside, value = False, shown(value)
+        if not inside:
             domain = f"[{low}, {high}]" if high < math.inf else f"[{low}, infinity)"
             raise ValueError(f"{name}: found {value}, expected a number in {domain}")
         return value

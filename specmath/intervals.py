@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import betaincinv, ndtri, stdtrit
 
-from specmath.draft import Chain, within
+from specmath.draft import Chain, shown, within
 from specmath.law import geometric_sum
 from specmath.tally import NotIdentifiable
 
@@ -106,7 +106,7 @@ def more_prompts(estimate, threshold):
     >>> more_prompts(Estimate(0.7, 0.6, 0.8, 0.95, 20, "example"), 0.65)
     53
     """
-    gap = abs(estimate.value - threshold)
+    gap = abs(_checked(estimate).value - threshold)
     return _missing(estimate, gap) if gap > 1e-6 * longer_side(estimate) else None
 
 
@@ -119,7 +119,7 @@ def prompts_needed(estimate, half_width):
     >>> prompts_needed(Estimate(0.7, 0.6, 0.8, 0.95, 20, "example"), 0.02)
     421
     """
-    return _missing(estimate, within("half_width", half_width, DEGENERATE))
+    return _missing(_checked(estimate), within("half_width", half_width, DEGENERATE))
 
 
 def rounds_needed(alpha, k, half_width, level=0.95):
@@ -137,6 +137,12 @@ def rounds_needed(alpha, k, half_width, level=0.95):
     z = float(ndtri((1 + within("level", level, DEGENERATE, 1 - DEGENERATE)) / 2))
     rounds = np.ceil(z**2 * alpha * (1 - alpha) / (half_width**2 * (1 + geometric_sum(alpha, np.subtract(k, 1)))))
     return int(rounds) if np.ndim(rounds) == 0 else rounds
+
+
+def _checked(estimate):
+    if not isinstance(estimate, Estimate):
+        raise ValueError(f"estimate: found {shown(estimate)}, expected an `Estimate`")
+    return estimate
 
 
 def _missing(estimate, gap):

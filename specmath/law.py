@@ -156,8 +156,10 @@ def stopped(curve, reject):
     return np.concatenate([curve[..., :-1] * reject, curve[..., -1:]], axis=-1)
 
 
-def probabilities(name, values):
+def probabilities(name, values, per="position"):
     """The values as a tuple, each a number in [0, 1]; ValueError names the entry that is not."""
+    if not np.iterable(values):
+        raise ValueError(f"{name}: found {shown(values)}, expected one per {per}, such as (0.7,)")
     for i, value in enumerate(values):
         if np.ndim(value) > 0:
             raise ValueError(f"{name}[{i}]: found {shown(value)}, expected a number in [0, 1]")

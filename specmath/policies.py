@@ -95,7 +95,7 @@ class Threshold:
 
     def __call__(self, prompt):
         """int[n], from every token of the prompt."""
-        seen = self.confidence[prompt]
+        seen = _of("confidence", self.confidence, prompt)
         n = seen.shape[1]
         return _depths(n, self.k_max, lambda i: i == 0 or _draft(seen, i - 1) >= self.threshold)
 
@@ -137,7 +137,8 @@ class RateOptimal:
 
     def __call__(self, prompt):
         """int[n], from every token of the prompt."""
-        chance, left = self.chance[prompt], np.ones(self.chance[prompt].shape[1])
+        chance = _of("chance", self.chance, prompt)
+        left = np.ones(chance.shape[1])
 
         def goes_on(i):
             left[:] *= _draft(chance, i - 1) if i else 1
@@ -187,6 +188,13 @@ def _depths(n, k_max, goes_on):
         alive[n - i :] = False
         depth += alive
     return depth
+
+
+def _of(name, prompts, prompt):
+    """The rows of one prompt; ValueError where there are none for it."""
+    if prompt >= len(prompts):
+        raise ValueError(f"{name}: found {len(prompts)} prompts, expected one for each: none for prompt {prompt}")
+    return prompts[prompt]
 
 
 def _draft(rows, i):

@@ -137,7 +137,7 @@ class Stopping(Law):
 
     def __post_init__(self):
         for name in ("confidences", "probabilities"):
-            object.__setattr__(self, name, probabilities(name, getattr(self, name)))
+            object.__setattr__(self, name, probabilities(name, getattr(self, name), "confidence"))
         object.__setattr__(self, "threshold", within("threshold", self.threshold))
         if len(self.confidences) != len(self.probabilities):
             raise ValueError(
@@ -227,13 +227,15 @@ def best_tree(acceptances, cost, *, sizes=range(65), depth_max=16, batch=1, cont
 
     acceptances by child rank, or one such row per level, as for `optimal_tree`. Chains up to depth_max and
     drafting nothing (speedup 1) are among the candidates, so no chain is better. Of trees that tie the smallest
-    wins, then the shallowest. A size that was never measured is no candidate; pass as `sizes` those that were.
+    wins, then the shallowest. A size that was never measured is no candidate; pass as `sizes` those that were, or
+    one integer for all sizes up to it.
     Chen et al. 2024 (Sequoia), section 4.1.
 
     >>> best_tree((0.6, 0.2), Ratio(0.05, d=0.01), sizes=range(5)).tree.choices
     ((0,), (1,), (0, 0), (0, 1))
     """
     cost, depth_max = priced(cost), whole("depth_max", depth_max)
+    sizes = sizes if np.iterable(sizes) else range(whole("sizes", sizes) + 1)
     cost.step(batch=batch, context=context)
     depths = range(min(depth_max, len(acceptances) if by_level(acceptances) else depth_max) + 1)
     trees = {tree for depth in depths for tree in optimal_trees(acceptances, sizes, depth)}

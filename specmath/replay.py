@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 
 from specmath.cost import Outside, priced
-from specmath.draft import Chain
+from specmath.draft import Chain, plain, shown
 from specmath.intervals import ratio
-from specmath.policies import Schedule, per_total
+from specmath.policies import FixedDepth, Schedule, per_total
 from specmath.renewal import RULES, Walk, accepted, endings, expected, lay, marked, starts, variance
 from specmath.speedup import TIE, BestK
 from specmath.tally import NotIdentifiable
@@ -83,6 +83,10 @@ class Replay:
 
     ratios  per prompt an array [n], or [K, n] with row i for the token as draft i + 1 of its round
     beta    optional, of the same shapes: sum over the vocabulary of min(p, q) there; sharpens `survival` alone
+
+    For the ratios warp the logits of both models with the same sampler, take the probability that each gives to the
+    token written, and divide the draft's by the target's. A gain of "block" over "token" is paired by prompt:
+    `estimate.ratio(r.rounds(k), r.rounds(k, "block"))` gives it with its interval.
 
     Everything is an expectation over the coins of the acceptance rule, exact for these texts: `rule` is "token"
     (Leviathan et al. 2023, Algorithm 1) or "block" (block verification, Sun et al. 2025, which needs the ratios
@@ -196,7 +200,8 @@ class Replay:
 
     def schedule(self, policy, rule="token"):
         """The rounds of a draft that chooses its depth: `policy(prompt)` is an int or int[n], the drafts a round
-        from each token of that prompt would make if all were accepted.
+        from each token of that prompt would make if all were accepted. FixedDepth, Threshold and RateOptimal of
+        `specmath.policies` are such; an integer is a FixedDepth.
 
         Exact are the rounds and where they end: by the first rejection, or by the policy, which up to there has seen
         the text's own tokens. It must stop by what it has drafted, and keep the draft it stops after. Assumed is what
@@ -206,6 +211,7 @@ class Replay:
         >>> Replay([[1, 0, 1, 1]]).schedule(lambda prompt: [2, 0, 2, 1]).by_depth
         array([[0., 0., 2.]])
         """
+        policy = policy if callable(policy) else FixedDepth(policy)
         prompts, (inside, first) = len(self.tokens), self._places
         depth = np.zeros(len(inside), dtype=int)
         depth[inside] = np.concatenate([_depths(policy(p), p, n) for p, n in enumerate(self.tokens)] or [depth])
@@ -308,5 +314,8 @@ def _depths(depth, prompt, n):
     """A policy's answer for one prompt as int[n]."""
     depth = np.asarray(depth)
     if depth.dtype.kind not in "iu" or depth.shape not in ((), (n,)) or np.any(depth < 0):
-        raise ValueError(f"policy: found {depth!r} for prompt {prompt}, expected integers >= 0, one or {n}")
+        found = shown(plain(depth))
+        if depth.shape == (n,):
+            found = next((entry for entry in depth.tolist() if type(entry) is not int or entry < 0), found)
+        raise ValueError(f"policy: found {found} for prompt {prompt}, expected integers >= 0, one or {n}")
     return np.broadcast_to(depth, n)

@@ -3,6 +3,7 @@
 The third route to every number of `speedup`, and the only one to what has no closed form: the end of a batch, the
 gaps between tokens, the tail of either. One simulation is timed under as many costs as one likes:
 
+    >>> from specmath.simulate import simulate
     >>> from specmath.acceptance import Geometric
     >>> from specmath.cost import Ratio
     >>> from specmath.draft import Chain
@@ -20,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from specmath.acceptance import BetaGeometric, Geometric, NotIdentifiable, Padded
-from specmath.draft import Chain, whole
+from specmath.acceptance import BetaGeometric, Geometric, Law, NotIdentifiable, Padded
+from specmath.cost import priced
+from specmath.draft import Chain, shown, whole
 from specmath.law import ROUNDING, alone
 from specmath.tally import Rounds
 
@@ -33,7 +35,7 @@ class Simulation:
     """Rounds of many texts [requests, n], in order; where a text was finished earlier, accepted is -1, drafted 0.
 
     accepted counts what the draft got right, so the last round of a text may hold more than was still missing;
-    `emitted` ends with the text. Times are in the unit of the cost they are asked for.
+    `emitted` ends with the text. Times are in the unit of the cost they are asked for; a number as cost is a `Ratio`.
     """
 
     shape: Any
@@ -66,7 +68,7 @@ class Simulation:
 
     def times(self, cost, *, batch=1, context=0):
         """Time of each round, [requests, n], 0 for those that never ran; at depth 0 plain steps."""
-        lengths = np.unique(self.drafted[self.accepted != OVER])
+        cost, lengths = priced(cost), np.unique(self.drafted[self.accepted != OVER])
         prices = np.zeros(self.shape.depth + 1)
         for k in lengths.tolist():
             prices[k] = self._price(k, cost, {"batch": batch, "context": context})
@@ -83,7 +85,7 @@ class Simulation:
 
     def speedup(self, cost, *, batch=1, context=0):
         """Plain time of all tokens over the time of all rounds: a ratio of totals, not a mean of ratios."""
-        plain = self.tokens.sum() * cost.step(batch=batch, context=context)
+        plain = self.tokens.sum() * priced(cost).step(batch=batch, context=context)
         return plain / self.seconds(cost, batch=batch, context=context).sum()
 
     def finish(self, cost, *, batch, context=0):
@@ -111,17 +113,24 @@ class Simulation:
 def simulate(law, shape, *, tokens, requests=1, rng):
     """Simulate `requests` texts of `tokens` tokens (one number, or one per text), as a `Simulation`.
 
+    A number as law is a Geometric, an integer as shape a Chain, as in `speedup`.
+
     Rounds of a text are independent draws of `law.on(shape)`, except where the law remembers: the prompts of a
     BetaGeometric keep their alpha, also those of a Padded batch, each text then being one of its own. A law with a
     method `walk(k, rng, prompts, rounds)`, such as Markov, carries its own state along the text. Where the drafted
     length varies, it is taken as chosen blindly, so P(A >= i) = P(drafted >= i) P(the first i would be accepted).
-    Raises ValueError for tokens or requests that are no integers >= 1 and for a law or a shape that is a grid,
-    NotIdentifiable for a law that remembers (`independent_rounds` is False) and does not say how.
+    Raises ValueError for tokens or requests that are no integers >= 1, for a law or a shape that is a grid, and
+    for an rng that is no generator of numpy; NotIdentifiable for a law that remembers (`independent_rounds` is False)
+    and does not say how.
 
-    >>> from specmath.acceptance import Geometric
-    >>> simulate(Geometric(1.0), Chain(3), tokens=10, rng=np.random.default_rng(0)).emitted.tolist()
+    >>> from specmath.simulate import simulate
+    >>> simulate(1.0, 3, tokens=10, rng=np.random.default_rng(0)).emitted.tolist()
     [[4, 4, 2]]
     """
+    if not hasattr(rng, "random"):
+        raise ValueError(f"rng: found {shown(rng)}, expected numpy.random.default_rng(0)")
+    law = law if isinstance(law, Law) else Geometric(law)
+    shape = shape if hasattr(shape, "depth") else Chain(shape)
     requests, of_a_round, k = whole("requests", requests, 1), alone(law, shape), shape.depth
     tokens = _lengths(tokens, requests)
     if hasattr(law, "walk"):

@@ -108,6 +108,9 @@ def best_k(law, cost, /, *, k_max=64, batch=1, context=0):
     arrays, each cell over the depths that were measured there. A bad cell, or one where no depth above 0 has a
     time, has k = 0 and speedup NaN.
 
+    A best k at the end of a measured curve means: log deeper, more may pay. A list as law is a grid of alphas; rates
+    by position are a `Curve`.
+
     >>> best_k(0.5, 0.25)
     BestK(k=1, speedup=1.2)
     """

@@ -185,8 +185,13 @@ def _counts(name, value, axes):
         raise ValueError(f"{name}: found {array.ndim} axes, expected {axes} ({_AXES[axes]})")
     if array.size == 0:
         array = array.astype(int)
-    if array.dtype.kind not in "iuf" or not np.all((array >= 0) & (array == np.floor(array)) & np.isfinite(array)):
-        raise ValueError(f"{name}: found {array.tolist()}, expected counts, integers >= 0")
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"{name}: found entries of type {array.dtype}, expected counts, integers >= 0")
+    bad = np.argwhere(~((array >= 0) & (array == np.floor(array)) & np.isfinite(array)))
+    if len(bad):
+        cell = bad[0].tolist()
+        place = f" in cell {cell}" if cell else ""
+        raise ValueError(f"{name}: found {array[tuple(cell)]}{place}, expected a count, an integer >= 0")
     array = array.astype(int)
     array.setflags(write=False)
     return array

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specmath.acceptance import (
+    Curve,
     Empirical,
     Geometric,
     HitMiss,
@@ -431,3 +432,18 @@ def test_a_padded_batch_is_as_long_as_its_longest_draft():
 def test_a_batch_of_nothing_is_refused(laws, batch, message):
     with pytest.raises(ValueError, match=message):
         Padded(laws, batch)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Curve(0.7), "survivals: found 0.7, expected one per position, such as (0.7,)"),
+        (lambda: Positional(0.7), "alphas: found 0.7, expected one per position, such as (0.7,)"),
+        (lambda: Ranked(0.6), "acceptances: found 0.6, expected one per rank, such as (0.7,)"),
+        (lambda: Ranked(None), "acceptances: found None, expected one per rank, such as (0.7,)"),
+    ],
+)
+def test_a_number_where_one_per_position_or_rank_is_due_is_refused_with_an_example(make, message):
+    with pytest.raises(ValueError) as refusal:
+        make()
+    assert str(refusal.value) == message

@@ -115,3 +115,8 @@ def test_a_number_that_cannot_vary_is_decided_for_certain():
     assert decide(one, 1.1) == Decision("dont_use", 0.0, 0)
     even = decide(one, 1.0)
     assert (even.verdict, even.more_prompts, math.isnan(even.probability_wrong)) == ("measure_more", None, True)
+
+
+def test_a_number_is_no_estimate_to_decide_on():
+    with pytest.raises(ValueError, match=r"^estimate: found 1.2, expected an `Estimate`$"):
+        decide(1.2)

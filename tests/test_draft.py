@@ -70,6 +70,13 @@ def test_a_scalar_out_of_its_domain_raises_naming_it_and_a_cell_becomes_nan(valu
     assert np.array_equal(within("alpha", [0.5, value], 0, 1), [0.5, math.nan], equal_nan=True)
 
 
+@pytest.mark.parametrize(("value", "found"), [("0.8", "'0.8'"), (np.str_("x"), "'x'"), (None, "None"), (1j, "1j")])
+def test_a_scalar_that_is_no_number_is_refused_like_one_out_of_its_domain(value, found):
+    with pytest.raises(ValueError) as refusal:
+        within("alpha", value, 0, 1)
+    assert str(refusal.value) == f"alpha: found {found}, expected a number in [0, 1]"
+
+
 def test_exact_numbers_pass_unchanged():
     assert within("alpha", Fraction(1, 3), 0, 1) == Fraction(1, 3)
     grid = within("alpha", np.array([Fraction(1, 3), Fraction(4, 3)], dtype=object), 0, 1)

@@ -48,3 +48,10 @@ def test_what_is_imported_later_is_public_and_nothing_else_resolves():
 def test_the_acceptance_rules_wait_until_they_are_asked_for():
     assert "specmath.acceptor" not in modules_after("import specmath")
     assert "specmath.acceptor" in modules_after("from specmath import verify")
+
+
+def test_names_that_come_later_are_listed_and_a_typo_is_answered_with_the_name():
+    assert {"Replay", "best_tree", "verify_tree", "policies"} <= set(dir(specmath))
+    with pytest.raises(AttributeError) as raised:
+        _ = specmath.best_treee
+    assert (raised.value.name, raised.value.obj) == ("best_treee", specmath)

@@ -218,3 +218,9 @@ def test_a_bound_is_no_interval_for_the_ratio_where_denominators_differ():
     assert missed["unequal"] / 1000 > 0.55
     assert missed["equal"] == 0
     assert ratio(np.ones(10), np.ones(10), bounds=(0, 1)).low == pytest.approx(0.741, abs=5e-4)
+
+
+def test_what_is_no_estimate_is_refused():
+    for ask in (more_prompts, prompts_needed):
+        with pytest.raises(ValueError, match=r"^estimate: found 0.7, expected an `Estimate`$"):
+            ask(0.7, 0.02)

@@ -72,6 +72,14 @@ def test_a_fixed_depth_is_that_depth(k, rule):
     assert best.k != k or schedule.speedup(cost, **at) == pytest.approx(best.speedup, rel=1e-12)
 
 
+def test_an_integer_as_policy_is_a_fixed_depth():
+    replay = Replay([EXAMPLE, EXAMPLE[:3]])
+    for k in (0, 3, np.int64(3)):
+        assert np.array_equal(replay.schedule(k).by_depth, replay.schedule(FixedDepth(k)).by_depth)
+    with pytest.raises(ValueError, match=r"k: found 1\.5, expected an integer >= 0"):
+        replay.schedule(1.5)
+
+
 def test_depths_of_a_walk_are_counted_where_its_rounds_start():
     """Greedy: rounds at 0 (2 drafts, the second rejected), 2 (none), 3 (3 drafts, all accepted, 1 beyond the end)."""
     replay = Replay([[1, 0, 1, 1, 1], [0, 1]])
@@ -137,10 +145,12 @@ def test_every_token_is_emitted_once_whatever_the_depths(data, rule):
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        ([1, 2], r"policy: found array\(\[1, 2\]\) for prompt 1, expected integers >= 0, one or 3"),
-        ([1.0, 1.0, 1.0], "for prompt 1, expected integers"),
-        ([1, -1, 1], "for prompt 1, expected integers"),
-        (-1, "for prompt 1, expected integers"),
+        ([1, 2], r"^policy: found an array of shape \(2,\) for prompt 1, expected integers >= 0, one or 3$"),
+        (np.ones((99, 99)), r"^policy: found an array of shape \(99, 99\) for prompt 1, expected integers"),
+        ([1.5, 1.0, 1.0], "found 1.5 for prompt 1, expected integers"),
+        ([1, -2, 1], "found -2 for prompt 1, expected integers"),
+        ([True, False, True], "found True for prompt 1, expected integers"),
+        (-1, "found -1 for prompt 1, expected integers"),
         ([1, 3, 1], "k: found 3, expected at most 2, the offsets"),
     ],
 )
@@ -173,6 +183,11 @@ def test_a_schedule_needs_a_known_rule_and_tokens():
         (lambda: RateOptimal([[0.5], [1.5]], 0.1, 3), r"chance: found 1.5 for prompt 1, token 0, expected .* \[0, 1\]"),
         (lambda: RateOptimal([[0.5], [-0.5]], 0.1, 3), "chance: found -0.5 for prompt 1"),
         (lambda: RateOptimal([[]], 0.1, 3), "tokens missing"),
+        (
+            lambda: Threshold([[0.5]] * 3, 0.5, 2)(3),
+            "^confidence: found 3 prompts, expected one for .* prompt 3$",
+        ),
+        (lambda: RateOptimal([[0.5]], 0.1, 2)(1), "^chance: found 1 prompts, expected one for each: .* prompt 1$"),
     ],
 )
 def test_what_no_policy_can_be_made_of_is_refused(make, message):

@@ -496,3 +496,9 @@ def test_overlap_is_for_chains_of_rounds_that_all_draft_k():
 def test_a_tree_of_nothing_is_refused_by_name(arguments, message):
     with pytest.raises(ValueError, match=message):
         best_tree(**{"acceptances": P, "cost": 0.1} | arguments)
+
+
+def test_one_integer_as_sizes_means_every_size_up_to_it():
+    assert best_tree(P, 0.05, sizes=6) == best_tree(P, 0.05, sizes=range(7)) != best_tree(P, 0.05, sizes=5)
+    with pytest.raises(ValueError, match=r"sizes: found 1\.5, expected an integer >= 0"):
+        best_tree(P, 0.05, sizes=1.5)

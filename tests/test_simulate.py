@@ -502,3 +502,20 @@ def test_lengths_that_are_not_chosen_blindly_cannot_be_simulated_from_their_marg
 def test_a_law_that_does_not_know_siblings_refuses_a_tree(law):
     with pytest.raises(NotIdentifiable, match="acceptance by child rank"):
         simulate(law, TREE, tokens=5, rng=np.random.default_rng(0))
+
+
+def test_numbers_stand_for_a_geometric_a_chain_and_a_ratio():
+    found, meant = (
+        simulate(law, shape, tokens=40, requests=6, rng=np.random.default_rng(1))
+        for law, shape in ((0.7, 3), (Geometric(0.7), Chain(3)))
+    )
+    assert np.array_equal(found.accepted, meant.accepted)
+    assert found.shape == Chain(3)
+    for ask in (found.gaps, found.seconds, found.times, found.speedup):
+        assert np.array_equal(ask(0.25), ask(Ratio(0.25)))
+    assert np.array_equal(found.finish(0.25, batch=2), found.finish(Ratio(0.25), batch=2))
+
+
+def test_a_seed_is_no_generator():
+    with pytest.raises(ValueError, match=r"^rng: found 0, expected numpy.random.default_rng\(0\)$"):
+        simulate(0.7, 3, tokens=40, rng=0)

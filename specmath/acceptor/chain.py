@@ -13,7 +13,8 @@ def verify(tokens, q, p, u, v, *, xp, drafted=None):
     [0, 1), 1 tolerated, independent of one another and of the tokens, and best in double precision: in single
     they see no probability below 2^-24. All leading dimensions are batch, the same for every argument.
     `drafted` int[...] in 0..k counts the slots in use (None: all); the others may hold anything. A token
-    outside 0..V-1 has no probability under p and is rejected.
+    outside 0..V-1 has no probability under p and is rejected. Rows of p and q are taken as laws and not checked to
+    sum to 1.
 
     Raises ValueError for shapes that do not fit, drafted outside 0..k, and rows that cannot be drawn from.
 
