@@ -309,3 +309,9 @@ def test_three_states_are_walked_as_the_formula_says():
     assert seen == pytest.approx(law.pmf(4), abs=0.006)
     two_states_of_it = Markov((1.0, 0.6), ((0.6, 0.4), (0.4, 0.6)))
     assert np.abs(seen - two_states_of_it.pmf(4)).max() > 0.1, "negative control: the hard state left out"
+
+
+def test_a_grid_of_depths_leaves_a_markov_law_as_it_is_and_each_cell_has_its_own_starts():
+    law = Markov((0.95, 0.45), ((0.95, 0.05), (0.05, 0.95)))
+    assert law.on(Chain([1, 5])) is law
+    assert law.block_efficiency([1, 5]).tolist() == [law.block_efficiency(1), law.block_efficiency(5)]
