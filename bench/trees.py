@@ -32,16 +32,17 @@ def main():
         print("  tokens per round: " + ", ".join(f"{arm} {_tokens(tree, row):.6f}" for arm, tree in trees.items()))
 
 
-def best_first(row, size, depth):
-    """The nodes of highest value, one by one: right where the acceptances never rise with the rank."""
-    paths, heap = [], [(-row[0], (0,))]
+def best_first(acceptances, size, depth=math.inf):
+    """The nodes of highest value one by one, each opening its first child and its next sibling (EAGLE-2's rerank)."""
+    paths, heap = [], [(-acceptances[0], (0,))] if depth else []
     while heap and len(paths) < size:
-        value, path = heapq.heappop(heap)
+        negative, path = heapq.heappop(heap)
         paths.append(path)
         if len(path) < depth:
-            heapq.heappush(heap, (value * row[0], (*path, 0)))
-        if path[-1] + 1 < len(row):
-            heapq.heappush(heap, (value / row[path[-1]] * row[path[-1] + 1], (*path[:-1], path[-1] + 1)))
+            heapq.heappush(heap, (negative * acceptances[0], (*path, 0)))
+        if path[-1] + 1 < len(acceptances):
+            above = negative / acceptances[path[-1]] if acceptances[path[-1]] else 0
+            heapq.heappush(heap, (above * acceptances[path[-1] + 1], (*path[:-1], path[-1] + 1)))
     return Tree.from_paths(paths)
 
 

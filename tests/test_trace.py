@@ -207,7 +207,7 @@ class TestReading:
         ],
     )
     def test_a_round_that_cannot_be_is_refused_by_line(self, path, change, problem):
-        self.refused(path, a_decoding(), 3, change, problem)
+        assert self.refusal(path, 3, change).startswith(f"{path}:3: {problem}")
 
     @pytest.mark.parametrize(
         ("number", "change", "problem"),
@@ -222,16 +222,17 @@ class TestReading:
         ],
     )
     def test_other_lines_that_cannot_be_are_refused_by_line(self, path, number, change, problem):
-        self.refused(path, a_decoding(), number, change, problem)
+        assert self.refusal(path, number, change).startswith(f"{path}:{number}: {problem}")
 
-    def refused(self, path, lines, number, change, problem):
-        texts = write(path, lines).read_text().splitlines()
+    def refusal(self, path, number, change):
+        """The one line that a decoding with this change in its line `number` is refused with."""
+        texts = write(path, a_decoding()).read_text().splitlines()
         texts[number - 1] = json.dumps(json.loads(texts[number - 1]) | change)
         path.write_text("\n".join(texts) + "\n")
         with pytest.raises(ValueError) as caught:
             read(path)
-        assert str(caught.value).startswith(f"{path}:{number}: {problem}")
         assert "\n" not in str(caught.value)
+        return str(caught.value)
 
     @pytest.mark.parametrize("key", sorted(CONTRACT["round"] - {"type"}))
     def test_a_missing_key_is_named(self, path, key):

@@ -1,6 +1,5 @@
 """The optimal tree against best-first search, against all trees, and against the numbers of a geometric chain."""
 
-import heapq
 import itertools
 import math
 from fractions import Fraction
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.trees import best_first
 from specmath.draft import Chain, Tree
 from specmath.tree_search import optimal_tree, optimal_trees
 
@@ -28,20 +28,6 @@ def by_rank(acceptances):
 
 def by_level(rows):
     return lambda level, rank: rows[level - 1][rank]
-
-
-def best_first(acceptances, size, depth=math.inf):
-    """The nodes of highest value one by one, each opening its first child and its next sibling (EAGLE-2's rerank)."""
-    paths, heap = [], [(-acceptances[0], (0,))] if depth else []
-    while heap and len(paths) < size:
-        negative, path = heapq.heappop(heap)
-        paths.append(path)
-        if len(path) < depth:
-            heapq.heappush(heap, (negative * acceptances[0], (*path, 0)))
-        if path[-1] + 1 < len(acceptances):
-            above = negative / acceptances[path[-1]] if acceptances[path[-1]] else 0
-            heapq.heappush(heap, (above * acceptances[path[-1] + 1], (*path[:-1], path[-1] + 1)))
-    return Tree.from_paths(paths)
 
 
 def exhaustive(rows, size):
