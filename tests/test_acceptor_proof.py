@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from specmath import acceptor
 from specmath.acceptor import chain
-from tests.mutants import (, Mutant
+from tests.mutants import (
     CHECKS,
     MUTANTS,
     STARS,
     Decoder,
+    Mutant,
     TreeDecoder,
     check_acceptance,
     check_law,
