@@ -7,7 +7,7 @@ import numpy as np
 from specmath.bootstrap import bootstrap
 from specmath.decision import Decision, decide
 from specmath.fitting import Fit, fit, pooled_alpha
-from specmath.intervals import Estimate, more_prompts, prompts_needed, quotient, ratio, rounds_needed
+from specmath.intervals import Estimate, difference, more_prompts, prompts_needed, quotient, ratio, rounds_needed
 from specmath.likelihood import counted, log_likelihoods
 from specmath.selection import Contender, Selection, select
 from specmath.tally import Pooled
@@ -22,6 +22,7 @@ __all__ = [
     "block_efficiency",
     "bootstrap",
     "decide",
+    "difference",
     "fit",
     "log_likelihoods",
     "more_prompts",

@@ -137,6 +137,15 @@ def starts(walk, first):
     return u[: len(walk.inside)] * walk.inside
 
 
+def after_all(walk, u):
+    """Probability [N] that a round starts at each place behind one whose k drafts were all accepted."""
+    behind = np.zeros(len(walk.inside) + walk.k + 1)
+    for start, stop in walk.windows():
+        *_, survival = walk.curves(start, stop)
+        behind[start + walk.k + 1 : stop + walk.k + 1] = u[start:stop] * survival
+    return behind[: len(walk.inside)] * walk.inside
+
+
 def endings(walk, u):
     """Expected rounds by length 0..k + 1: those a recovered or bonus token ended, and those the text's end cut."""
     ended, cut = np.zeros((2, walk.k + 2))

@@ -28,7 +28,7 @@ from specmath.cost import Outside, priced
 from specmath.draft import Chain, plain, shown
 from specmath.intervals import ratio
 from specmath.policies import FixedDepth, Schedule, per_total
-from specmath.renewal import RULES, Walk, accepted, endings, expected, lay, marked, starts, variance
+from specmath.renewal import RULES, Walk, accepted, after_all, endings, expected, lay, marked, starts, variance
 from specmath.speedup import TIE, BestK
 from specmath.tally import NotIdentifiable
 
@@ -160,6 +160,26 @@ class Replay:
             raise NotIdentifiable("tokens", "the lengths of rounds")
         return (counters.ended + counters.cut)[1:] / counters.rounds
 
+    def starts(self, k, rule="token"):
+        """Per prompt [n]: the probability that a round starts at each token; their sum is `rounds`.
+
+        >>> Replay([[0.5, 2.0, 0.25, 1.0]]).starts(1)[0].tolist()
+        [1.0, 0.5, 0.5, 0.875]
+        """
+        walk = self._walk(k, rule)
+        return self._by_prompt(starts(walk, self._places[1]))
+
+    def full(self, k, rule="token"):
+        """Per prompt [n]: the probability that a round starts at each token behind one whose k drafts all held.
+
+        The bonus token ended that round, so a draft model has not read its own last token yet and takes in two.
+
+        >>> Replay([[0.5, 2.0, 0.25, 1.0]]).full(1)[0].tolist()
+        [0.0, 0.0, 0.5, 0.5]
+        """
+        walk = self._walk(k, rule)
+        return self._by_prompt(after_all(walk, starts(walk, self._places[1])))
+
     def survival(self, k, rule="token"):
         """S_0 .. S_k [k + 1]: the product by offset of accepted / tested, over the rounds of depth k.
 
@@ -225,6 +245,10 @@ class Replay:
     @cached_property
     def _places(self):
         return marked(self.tokens)
+
+    def _by_prompt(self, laid):
+        first = self._places[1]
+        return tuple(laid[at : at + n] for at, n in zip(first.tolist(), self.tokens.tolist(), strict=True))
 
     @cached_property
     def _laid(self):

@@ -73,7 +73,7 @@ def test_json_is_one_object_on_stdout_and_nothing_else(command):
 def test_the_command_alone_shows_its_subcommands(command):
     code, out, _ = command()
     assert code == 0
-    assert all(name in out for name in ("speedup", "run", "cost", "fit"))
+    assert all(name in out for name in ("speedup", "run", "profile", "cost", "fit"))
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def study(monkeypatch, tmp_path):
     """A command line whose study is made up, in a folder of its own."""
     pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("validate.study.Study", FakeStudy)
+    monkeypatch.setattr("validate.commands.run.Study", FakeStudy)
     monkeypatch.setattr(FakeStudy, "stop", None)
     return FakeStudy
 
@@ -229,7 +229,7 @@ def test_a_run_writes_its_files_and_prints_the_verdict(command, study, tmp_path)
     assert written >= {"trace.jsonl", "costs.jsonl", "report.json", "report.md"}
     assert not [name for name in written if name.endswith(".new")]
     assert (tmp_path / "here" / "report.md").read_text().startswith(f"# {out.splitlines()[0]}\n")
-    assert err.splitlines()[1:] == [f"{i}/6 {d}-{n} ({d})" for i, (d, n) in enumerate(_order(), 1)]
+    assert err.splitlines()[1:] == [f"decoded {i}/6 {d}-{n} ({d})" for i, (d, n) in enumerate(_order(), 1)]
 
 
 def _order():
@@ -245,8 +245,7 @@ def test_a_run_draws_its_chart_where_matplotlib_is_installed(command, study, tmp
 
 
 def test_a_run_without_matplotlib_loses_the_chart_and_nothing_else(command, study, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "validate.charts", None)
-    monkeypatch.delattr("validate.charts", raising=False)
+    monkeypatch.setattr("validate.commands.run.charts", None)
     code, out, err = command("run", "--out", "here")
     assert code == 0
     assert "specmath[figures]" in err
@@ -295,12 +294,12 @@ def test_a_run_that_is_stopped_says_what_is_kept_and_its_own_way_back(command, s
     assert (ended, out) == (code, "")
     last = err.splitlines()[-1]
     assert said in last
-    assert last.endswith("what was decoded is kept, go on with: specmath run --resume here")
+    assert last.endswith("what was done is kept, go on with: specmath run --resume here")
 
     ended, out, err = command("run", "--resume", "here")
     assert ended == 0
     assert "on 6 prompts" in out.splitlines()[0]
-    assert err.splitlines()[1].startswith("2/6 json-1")
+    assert err.splitlines()[1].startswith("decoded 2/6 json-1")
     assert study.seen[0].budget == 9
 
 
@@ -377,7 +376,7 @@ def test_a_model_that_is_not_there_is_one_line_and_leaves_no_folder(command, tmp
     assert not pathlib.Path("here").exists()
 
 
-@pytest.mark.parametrize("subcommand", ["run", "cost"])
+@pytest.mark.parametrize("subcommand", ["run", "profile", "cost"])
 def test_without_torch_the_line_says_what_to_install(subcommand):
     code = f"import sys; sys.modules['torch'] = None; sys.argv = ['specmath', '{subcommand}']\n"
     done = fresh("-c", f"{code}from validate.cli import main\nmain()", module=None)
@@ -408,7 +407,7 @@ def test_cost_prints_the_table_and_json_its_object(command, bench):
     code, out, err = command("cost", "--draft", "D", "--device", "cpu", "--repeats", "3")
     assert code == 0
     assert out.startswith("MEASURE MORE: v(5) = 1.50 plain steps, c = 0.100")
-    assert err.splitlines()[1:] == ["1/3 sweep", "2/3 sweep", "3/3 sweep"]
+    assert err.splitlines()[1:] == [f"measured {i}/3 sweep" for i in (1, 2, 3)]
     code, out, _ = command("cost", "--device", "cpu", "--repeats", "1", "--json")
     assert (code, one_object(out)["schema"]) == (0, "specmath.cost/1")
 

@@ -10,8 +10,9 @@ from tests import runs, synthetic
 from validate.conclude import fit_document, run_document
 from validate.document import cost_document, speedup_document
 from validate.report import markdown, plain
-from validate.sections import headline, interval, milliseconds, opening, percent, sections
+from validate.sections import headline, opening, sections
 from validate.terminal import show
+from validate.words import interval, milliseconds, percent
 
 ESCAPE = "\x1b"
 

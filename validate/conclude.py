@@ -30,14 +30,13 @@ from validate.fit import (
     predicted_speedup,
     sample_of,
 )
-from validate.lines import DoneLine, Header
+from validate.lines import TIE_LOGITS, DoneLine, Header
 from validate.trace import Trace
 from validate.workload import is_loop
 
 LOOKUP = "lookup"
 EVERYTHING = "all"
 TOTAL_BOUND, DOMAIN_BOUND, CONTROL_FACTOR = 0.05, 0.10, 1.5
-TIE_LOGITS = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.1}  # gaps that kernels of different shapes may close
 
 
 @dataclass(frozen=True)

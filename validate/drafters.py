@@ -1,6 +1,7 @@
 """Where drafted tokens come from: nowhere, the text itself, or another model."""
 
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Protocol
@@ -11,6 +12,8 @@ from specmath.acceptor import draw
 from validate.arrays import Arrays
 from validate.model import Model
 from validate.sampler import Sampler
+
+NGRAM_ORDER = 3
 
 
 @dataclass(frozen=True)
@@ -77,10 +80,14 @@ class Lookup:
 
     def propose(self, committed: Sequence[int], k: int, stream: np.random.Generator) -> Proposal:
         """Continuation of the latest match, of at most k tokens."""
+        tokens = self.tokens(committed, k)
+        return Proposal(tokens, self.arrays.one_hot(tokens, self._vocabulary))
+
+    def tokens(self, committed: Sequence[int], k: int) -> list[int]:
+        """The tokens alone; what is committed may only grow."""
         self._learn(committed)
         start = next(filter(None, (self._next.get(tuple(committed[-n:])) for n in self._sizes)), len(committed))
-        tokens = list(takewhile(lambda t: t < self._vocabulary, committed[start : start + k]))
-        return Proposal(tokens, self.arrays.one_hot(tokens, self._vocabulary))
+        return list(takewhile(lambda t: t < self._vocabulary, committed[start : start + k]))
 
     def _learn(self, committed: Sequence[int]) -> None:
         """Index every n-gram that has a token after it."""
@@ -89,6 +96,46 @@ class Lookup:
                 if n <= end:
                     self._next[tuple(committed[end - n : end])] = end
         self._seen = len(committed)
+
+
+class NGram:
+    """The likeliest next token after the last few, counted in other texts beforehand; shorter memories help out.
+
+    The most frequent token after the last `order` tokens, or after fewer where those never stood anywhere; of equals
+    the smaller id. No memory at all, no draft. Nothing is learned while decoding, so that the draft depends on the
+    tokens before alone.
+    """
+
+    name, rule = "ngram", "one_hot"
+
+    def __init__(
+        self, arrays: Arrays, vocabulary: int, training: Iterable[Sequence[int]], *, order: int = NGRAM_ORDER
+    ) -> None:
+        self.arrays, self.order = arrays, order
+        self._vocabulary = vocabulary
+        self._sizes = range(order, 0, -1)
+        counts: dict[tuple[int, ...], Counter[int]] = defaultdict(Counter)
+        for text in training:
+            for end in range(1, len(text)):
+                for n in self._sizes:
+                    if n <= end and text[end] < vocabulary:
+                        counts[tuple(text[end - n : end])][text[end]] += 1
+        self._next = {memory: min(found, key=lambda t: (-found[t], t)) for memory, found in counts.items()}
+
+    def start(self, prompt: Sequence[int]) -> None:
+        """Nothing to take in."""
+
+    def after(self, committed: Sequence[int]) -> int | None:
+        """The token drafted after these."""
+        known = (self._next.get(tuple(committed[-n:])) for n in self._sizes)
+        return next((token for token in known if token is not None), None)
+
+    def propose(self, committed: Sequence[int], k: int, stream: np.random.Generator) -> Proposal:
+        """Up to k tokens, one after another."""
+        tokens: list[int] = []
+        while len(tokens) < k and (token := self.after([*committed[-len(self._sizes) :], *tokens])) is not None:
+            tokens.append(token)
+        return Proposal(tokens, self.arrays.one_hot(tokens, self._vocabulary))
 
 
 class ModelDraft:

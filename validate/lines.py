@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar
 
 ARMS = ("plain", "spec")
+TIE_LOGITS = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.1}  # gaps that kernels of different shapes may close
 ORIGIN = "one object per line, as specmath run wrote them"
 _COUNTS = {"k", "tokens_in", "index", "context", "drafted", "accepted", "emitted", "tokens_out", "repeat"}
 _TEXTS = {"prompt", "domain", "rule"}

@@ -1,5 +1,6 @@
 """Find, convert and cache models, and say how to get one that is not there."""
 
+import copy
 import hashlib
 import importlib.util
 import os
@@ -7,7 +8,7 @@ import pathlib
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import huggingface_hub
@@ -76,6 +77,26 @@ def load(name: str = BUNDLED, *, device: str = "cpu", dtype: str = "float32") ->
         context=getattr(text, "max_position_embeddings", None) or 2**31,
         rows=network.get_output_embeddings().weight.shape[0],
     )
+
+
+def early(target: Loaded, layers: int) -> Loaded:
+    """The target's first layers with its own final norm and head, as a draft that shares the weights.
+
+    Raises ValueError for layers outside 1..depth - 1 and for an architecture that does not list its layers.
+    """
+    inner: Any = getattr(target.network, "model", None)
+    stack = getattr(inner, "layers", None)
+    if stack is None or not 1 <= layers < len(stack):
+        depth = f"1 to {len(stack) - 1}" if stack is not None else "a model that lists its layers"
+        raise ValueError(f"early:{layers}: found {target.name}, expected {depth}: choose another draft")
+    network, base, config = map(copy.copy, (target.network, inner, target.network.config))
+    network._modules, base._modules = dict(target.network._modules), dict(inner._modules)
+    config.num_hidden_layers = layers
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:layers]
+    base.layers, base.config, network.config = stack[:layers], config, config
+    network.model = base
+    return replace(target, name=f"early:{layers}", network=network)
 
 
 def placement(device: str | None = None, dtype: str | None = None) -> tuple[str, str]:

@@ -16,7 +16,7 @@ class NotRewindable(ValueError):
 
 
 class Model:
-    """One sequence through a causal language model, with a cache that is rewound by moving a length.
+    """Sequences of one length through a causal language model, with a cache that is rewound by moving a length.
 
     `length` is the number of tokens whose keys and values are in the cache. `vocabulary` cuts the logits
     to the first ids where a target and its draft share fewer than they compute.
@@ -38,17 +38,20 @@ class Model:
         return self._layers[0].length
 
     @torch.inference_mode()
-    def forward(self, tokens: Sequence[int], *, keep: int = 0) -> torch.Tensor:
+    def forward(self, tokens: Sequence[int] | Sequence[Sequence[int]], *, keep: int = 0) -> torch.Tensor:
         """Append n tokens to the sequence; float32 logits [n, vocabulary], of the last `keep` alone if given.
 
-        Raises ValueError where the sequence would outgrow the capacity.
+        Nested tokens [batch][n] append to as many sequences at once, for logits [batch, n, vocabulary]; their number
+        may change where the length is 0. Raises ValueError where the sequence would outgrow the capacity.
         """
-        if self.length + len(tokens) > self.capacity:
-            needed = self.length + len(tokens)
+        ids = torch.tensor(tokens, device=self.device)
+        needed = self.length + ids.shape[-1]
+        if needed > self.capacity:
             raise ValueError(f"{self.name}: {needed} tokens do not fit a capacity of {self.capacity}")
-        ids = torch.tensor([tokens], device=self.device)
-        output = self._network(input_ids=ids, past_key_values=self._cache, use_cache=True, logits_to_keep=keep)
-        return output.logits[0, :, : self.vocabulary].float()
+        rows = ids if ids.ndim > 1 else ids[None]
+        output = self._network(input_ids=rows, past_key_values=self._cache, use_cache=True, logits_to_keep=keep)
+        logits = output.logits[..., : self.vocabulary].float()
+        return logits if ids.ndim > 1 else logits[0]
 
     def rewind(self, length: int) -> None:
         """Forget every token after the first `length`; no tensor is touched."""
@@ -59,7 +62,7 @@ class Model:
 
 
 class _Layer(cache_utils.CacheLayerMixin):
-    """Keys and values [1, heads, capacity, head_dim] of which the first `length` positions count."""
+    """Keys and values [batch, heads, capacity, head_dim] of which the first `length` positions count."""
 
     is_sliding = False
 
@@ -81,7 +84,7 @@ class _Layer(cache_utils.CacheLayerMixin):
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write new keys and values behind the length; views of all that count now."""
-        if not self.is_initialized:
+        if self.keys is None or (not self.length and self.keys.shape[0] != key_states.shape[0]):
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None
         assert self.values is not None

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from validate.sections import Section, opening, sections
+from validate.sections import opening, sections
+from validate.words import Section
 
 
 def markdown(document: Mapping[str, Any], files: Sequence[str] = (), chart: str = "") -> str:

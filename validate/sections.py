@@ -4,27 +4,15 @@ Seconds become milliseconds here and nowhere else; every number shown is one of 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from validate import profile_sections
 from validate.document import MANY, significant, times
+from validate.words import UNKNOWN, WORDS, Section, counted, interval, milliseconds, percent
 
-WORDS = {"use": "USE", "dont_use": "DON'T USE", "measure_more": "MEASURE MORE"}
-UNKNOWN = "–"
 PARTS = ("draft", "verify", "overhead")
 VACUOUS = 1.0  # an interval longer than so many times its value would hold nearly anything
 SHOWN_K = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 48, 64)
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading, sentences, a table where there are columns, and sentences after it."""
-
-    title: str
-    before: tuple[str, ...] = ()
-    columns: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
-    after: tuple[str, ...] = ()
 
 
 def headline(document: Mapping[str, Any]) -> str:
@@ -43,24 +31,6 @@ def sections(document: Mapping[str, Any], files: Sequence[str] = ()) -> list[Sec
     return [*found, Section("Files", tuple(files))] if files else found
 
 
-def interval(found: Mapping[str, Any] | None, unit: str = "") -> str:
-    """A value with its interval, like 1.42x (1.31 to 1.53); without the interval where there is none."""
-    if found is None or found["value"] is None:
-        return UNKNOWN
-    value = f"{found['value']:.2f}{unit}"
-    return value if found["low"] is None else f"{value} ({found['low']:.2f} to {found['high']:.2f})"
-
-
-def percent(value: float | None, sign: str = "+") -> str:
-    """A share or, with its sign, a deviation."""
-    return UNKNOWN if value is None else f"{value:{sign}z.1%}"
-
-
-def milliseconds(seconds: float | None) -> str:
-    """Seconds as milliseconds, to three digits."""
-    return UNKNOWN if seconds is None else significant(1000 * seconds)
-
-
 def _command(document: Mapping[str, Any]) -> str:
     return document["schema"].removeprefix("specmath.").partition("/")[0]
 
@@ -77,12 +47,12 @@ def _run_headline(document: Mapping[str, Any]) -> str:
     prompts = sum(domain["prompts"] for domain in document["domains"].values())
     of = " of" if document["verdict"] == "measure_more" else ""
     verdict = f"{WORDS[document['verdict']]}{of} {document['draft']} with k = {k}"
-    return f"{verdict}: {interval(document['speedup'], 'x')} {where}on {_counted(prompts, 'prompt')}"
+    return f"{verdict}: {interval(document['speedup'], 'x')} {where}on {counted(prompts, 'prompt')}"
 
 
 def _fit_headline(document: Mapping[str, Any]) -> str:
     if document["speedup"]:
-        found = f"{interval(document['speedup'], 'x')} on {_counted(document['prompts']['finished'], 'prompt')}"
+        found = f"{interval(document['speedup'], 'x')} on {counted(document['prompts']['finished'], 'prompt')}"
     else:
         found = f"no speedup measured, {interval(document['block_efficiency'])} tokens per round"
     return f"{WORDS[document['verdict']]}: {found}, alpha = {interval(document['alpha'])}"
@@ -307,10 +277,6 @@ def _cost_sections(document: Mapping[str, Any]) -> list[Section]:
     return [_cost_cells(models, document), Section("Machine", (), ("", ""), machine)]
 
 
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
 def _flat(value: Any) -> str:
     """A JSON value in one line."""
     if isinstance(value, Mapping):
@@ -318,5 +284,17 @@ def _flat(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-_HEADLINES = {"speedup": _speedup_headline, "run": _run_headline, "fit": _fit_headline, "cost": _cost_headline}
-_SECTIONS = {"speedup": _speedup_sections, "run": _run_sections, "fit": _fit_sections, "cost": _cost_sections}
+_HEADLINES = {
+    "speedup": _speedup_headline,
+    "run": _run_headline,
+    "fit": _fit_headline,
+    "cost": _cost_headline,
+    "profile": profile_sections.headline,
+}
+_SECTIONS = {
+    "speedup": _speedup_sections,
+    "run": _run_sections,
+    "fit": _fit_sections,
+    "cost": _cost_sections,
+    "profile": profile_sections.sections,
+}

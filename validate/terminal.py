@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from validate.sections import Section, opening, sections
+from validate.sections import opening, sections
+from validate.words import Section
 
 ROOMY = 110
 

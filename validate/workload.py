@@ -8,7 +8,7 @@ import hashlib
 import importlib.resources
 import json
 import pathlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
@@ -71,6 +71,22 @@ def read_prompts(path: str | pathlib.Path) -> list[Prompt]:
     a file without prompts; OSError where the file cannot be read.
     """
     return _parse(pathlib.Path(path).read_bytes(), str(path))
+
+
+def messages_of(record: Mapping[str, object]) -> tuple[dict[str, str], ...]:
+    """The messages of a line's "prompt", "turns" (the first) or "messages"; ValueError saying what was found."""
+    return _messages(next((record[key] for key in ("prompt", "turns", "messages") if key in record), None))
+
+
+def first(prompts: Sequence[P], per_domain: int | None) -> list[P]:
+    """The first so many of each domain, in their order; all of them for None."""
+    seen: Counter[str] = Counter()
+    kept = []
+    for prompt in prompts:
+        seen[prompt.domain] += 1
+        if per_domain is None or seen[prompt.domain] <= per_domain:
+            kept.append(prompt)
+    return kept
 
 
 def halves(prompts: Sequence[P]) -> tuple[list[P], list[P]]:
@@ -162,7 +178,7 @@ def _once(seen: dict[str, int], key: str, number: int, what: str) -> None:
 
 def _prompt(line: bytes, name: str) -> Prompt:
     record = _record(line)
-    messages = _messages(next((record[key] for key in ("prompt", "turns", "messages") if key in record), None))
+    messages = messages_of(record)
     return Prompt(
         id=_label(record, "id", "question_id") or _sha256(_plain(messages))[:12],
         domain=_label(record, "domain", "category") or "prompts",

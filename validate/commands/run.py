@@ -1,0 +1,85 @@
+"""`specmath run`: decode for real, fit, compare, and write what was found."""
+
+import json
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from validate import conclude, costs, folder, report, sections, trace, workload
+from validate.console import Step, say, watched
+from validate.loading import placement
+from validate.sampler import Sampler
+from validate.study import Settings, Study
+
+try:
+    from validate import charts
+except ModuleNotFoundError:
+    charts = None  # type: ignore[assignment]
+
+COMMAND, REPORT_JSON, REPORT_TEXT, CHART = "run", "report.json", "report.md", "speedup"
+PER_DOMAIN = 4
+
+
+def answer(options: dict[str, Any], out: pathlib.Path | None) -> tuple[dict[str, Any], list[str]]:
+    """A new run from its options: its document and the paths of its files."""
+    place = folder.new(out, COMMAND)
+    options["device"], options["dtype"] = placement(options["device"], options["dtype"])
+    return _finished(options, place)
+
+
+def resumed(place: pathlib.Path) -> tuple[dict[str, Any], list[str]]:
+    """Go on with the run of a folder, under the options it began with."""
+    return _finished(folder.begun(place, COMMAND), place)
+
+
+def prompts_of(options: Mapping[str, Any]) -> list[workload.Prompt]:
+    """The prompts asked for: the bundled or those of a file, the first so many of each domain."""
+    if options["prompts"] is None:
+        return workload.bundled(options["per_domain"] or PER_DOMAIN)
+    return workload.first(workload.read_prompts(options["prompts"]), options["per_domain"])
+
+
+def _finished(options: Mapping[str, Any], place: pathlib.Path) -> tuple[dict[str, Any], list[str]]:
+    say(f"loading {options['target']}")
+    study = Study(_settings(options), prompts_of(options), place)
+    with folder.resumable(place, COMMAND):
+        goes_on = (place / folder.SETTINGS).exists()
+        if not goes_on:
+            folder.begin(place, COMMAND, options)
+        for _ in watched(_steps(study, goes_on)):
+            pass
+        return _concluded(place)
+
+
+def _steps(study: Study, goes_on: bool) -> Iterator[Step]:
+    """The prompts of a study as they are finished."""
+    places = {prompt.id: number for number, prompt in enumerate(study.prompts, 1)}
+    for prompt in study.run(resume=goes_on):
+        yield Step("decoded", places[prompt.id], len(places), f"{prompt.id} ({prompt.domain})")
+
+
+def _settings(options: Mapping[str, Any]) -> Settings:
+    sampler = Sampler(*(options[name] for name in ("temperature", "top_k", "top_p", "min_p")))
+    rest = (options[name] for name in ("tokens", "seed", "device", "dtype"))
+    return Settings(options["target"], options["draft"], options["k"], sampler, *rest)
+
+
+def _concluded(place: pathlib.Path) -> tuple[dict[str, Any], list[str]]:
+    """What the files of a run show, written beside them; and the paths of all."""
+    document = conclude.run_document(trace.read(place / trace.FILE), costs.read(place / costs.FILE))
+    made = {REPORT_JSON: json.dumps(document, allow_nan=False, indent=1).encode(), **_charts(document)}
+    chart = next((name for name in made if name.endswith(".svg")), "")
+    files = [trace.FILE, costs.FILE, folder.SETTINGS, *made, REPORT_TEXT]
+    made[REPORT_TEXT] = report.markdown(document, files, chart).encode()
+    for name, content in made.items():
+        folder.write(place, name, content)
+    return document, [str(place / name) for name in files]
+
+
+def _charts(document: Mapping[str, Any]) -> dict[str, bytes]:
+    """The chart's files; without matplotlib there are none, and the run is not lost for it."""
+    if charts is None:
+        say("no chart: matplotlib is not installed (pip install 'specmath[figures]')")
+        return {}
+    figure = charts.speedups(document, sections.headline(document))
+    return {f"{CHART}.{kind}": charts.rendered(figure, kind) for kind in ("svg", "png")}

@@ -1,0 +1,65 @@
+"""The folder of a run: its settings, files written whole or not at all, and how to go on after a stop."""
+
+import json
+import pathlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from validate.console import say
+
+SETTINGS = "settings.json"
+STOPPED, INTERRUPTED = 1, 130
+
+
+def new(out: pathlib.Path | None, command: str) -> pathlib.Path:
+    """The folder of a new run, by default runs/TIME; ValueError where it holds one already."""
+    folder = out or pathlib.Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    if (folder / SETTINGS).exists():
+        again = f"specmath {command} --resume {folder}"
+        raise ValueError(f"{folder} holds a run; expected a new folder, or go on with: {again}")
+    return folder
+
+
+def begin(folder: pathlib.Path, command: str, options: Mapping[str, Any]) -> None:
+    """Keep the options that a run begins with."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder, SETTINGS, json.dumps({"command": command, **options}).encode())
+
+
+def begun(folder: pathlib.Path, command: str) -> dict[str, Any]:
+    """The options that a run began with; ValueError where the folder holds none of this command."""
+    if not (folder / SETTINGS).is_file():
+        raise ValueError(f"{folder}: found no {SETTINGS}, expected the folder of a run")
+    options = json.loads((folder / SETTINGS).read_text())
+    found = options.pop("command", None)
+    if found != command:
+        raise ValueError(
+            f"{folder}: found a run of {found!r}, expected one of {command!r}; resume it with that command"
+        )
+    return options
+
+
+def write(folder: pathlib.Path, name: str, content: bytes) -> None:
+    """A file whole or not at all."""
+    aside = folder / f".{name}.new"
+    try:
+        aside.write_bytes(content)
+        aside.replace(folder / name)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def resumable(folder: pathlib.Path, command: str) -> Iterator[None]:
+    """Where the run is stopped, say what is kept and how to go on."""
+    again = f"what was done is kept, go on with: specmath {command} --resume {folder}"
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"specmath: interrupted; {again}")
+        raise SystemExit(INTERRUPTED) from None
+    except OSError as error:
+        say(f"specmath: {error}; {again}")
+        raise SystemExit(STOPPED) from None

@@ -1,0 +1,74 @@
+"""Drafts that cost nothing, over texts that are written: prompt lookup by offset, n-grams, and what could be copied.
+
+A one-hot draft is accepted, given the text, exactly where it names the text's own token, greedy or sampled:
+min(1, q / p) is 1 there and 0 elsewhere.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from validate.arrays import Arrays
+from validate.drafters import Lookup, NGram
+from validate.scores import DraftScores
+from validate.texts import Text
+
+UNBOUNDED = 1 << 20  # drafts without end
+MEMORY = 3  # tokens looked up in the prompt, to tell what could be copied
+
+
+def lookup_draft(texts: Sequence[Text], k: int, vocabulary: int) -> DraftScores:
+    """Prompt lookup as the decoder runs it, from every token of every text, k drafts at most.
+
+    Its draft is fixed where the round starts, so that its law depends on the offset: ratios [k, n], row i for the
+    token as draft i + 1, zero where the draft is shorter; lengths [n] of the drafts.
+    """
+    ratios, lengths = zip(*(_looked_up(text, k, vocabulary) for text in texts), strict=True)
+    return DraftScores(Lookup.name, Lookup.rule, ratios, None, lengths)
+
+
+def ngram_draft(texts: Sequence[Text], vocabulary: int) -> DraftScores:
+    """N-grams of the other texts of the domain, prompts and outputs: ratios [n], since only the last tokens count.
+
+    Where it has no draft a round stops there, as it does at a wrong one; lengths [n] say how far it would draft.
+    """
+    columns = [_by_memory(text, ngram_of(texts, text.prompt, text.domain, vocabulary)) for text in texts]
+    ratios, lengths = zip(*columns, strict=True)
+    return DraftScores(NGram.name, NGram.rule, ratios, None, lengths)
+
+
+def ngram_of(texts: Sequence[Text], prompt: str, domain: str, vocabulary: int) -> NGram:
+    """The n-gram draft for one prompt: trained on the domain's other texts, never on its own."""
+    others = [[*t.context, *t.output] for t in texts if t.domain == domain and t.prompt != prompt]
+    return NGram(Arrays.on("cpu"), vocabulary, others)
+
+
+def copyable(text: Text) -> tuple[np.ndarray, np.ndarray]:
+    """(found, right), bool [n]: the last three tokens stand in the prompt; what followed them there is the token."""
+    follower = {text.context[i : i + MEMORY]: text.context[i + MEMORY] for i in range(len(text.context) - MEMORY)}
+    whole = text.context + text.output
+    first = len(text.context) + 1
+    proposals = [follower.get(whole[at - MEMORY : at]) for at in range(first, len(whole))]
+    found = np.array([token is not None for token in proposals], dtype=bool)
+    return found, np.array([a == b for a, b in zip(proposals, text.output[1:], strict=True)], dtype=bool)
+
+
+def _looked_up(text: Text, k: int, vocabulary: int) -> tuple[np.ndarray, np.ndarray]:
+    drafter = Lookup(Arrays.on("cpu"), vocabulary)
+    drafter.start(text.context)
+    ratios, lengths = np.zeros((k, text.tokens)), np.zeros(text.tokens, dtype=int)
+    for start in range(text.tokens):
+        drafts = drafter.tokens([*text.context, *text.output[: start + 1]], k)
+        lengths[start] = len(drafts)
+        for i, (draft, token) in enumerate(zip(drafts, text.output[start + 1 :], strict=False)):
+            ratios[i, start + i] = draft == token
+    return ratios, lengths
+
+
+def _by_memory(text: Text, draft: NGram) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each token is the draft's own; and, for each start, how many tokens it drafts before it knows none."""
+    whole, first = text.context + text.output, len(text.context) + 1
+    drafts = [draft.after(whole[max(at - draft.order, 0) : at]) for at in range(first, len(whole))]
+    right = np.array([a == b for a, b in zip(drafts, text.output[1:], strict=True)], dtype=float)
+    known = np.array([token is not None for token in drafts])
+    return right, np.where(known, UNBOUNDED, 0)

@@ -1,0 +1,44 @@
+"""The words every report shares: verdicts, numbers with their intervals, and the parts a report is made of."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from validate.document import significant
+
+WORDS = {"use": "USE", "dont_use": "DON'T USE", "measure_more": "MEASURE MORE"}
+UNKNOWN = "–"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, sentences, a table where there are columns, and sentences after it."""
+
+    title: str
+    before: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    after: tuple[str, ...] = ()
+
+
+def interval(found: Mapping[str, Any] | None, unit: str = "") -> str:
+    """A value with its interval, like 1.42x (1.31 to 1.53); without the interval where there is none."""
+    if found is None or found["value"] is None:
+        return UNKNOWN
+    value = f"{found['value']:.2f}{unit}"
+    return value if found["low"] is None else f"{value} ({found['low']:.2f} to {found['high']:.2f})"
+
+
+def percent(value: float | None, sign: str = "+") -> str:
+    """A share or, with its sign, a deviation."""
+    return UNKNOWN if value is None else f"{value:{sign}z.1%}"
+
+
+def milliseconds(seconds: float | None) -> str:
+    """Seconds as milliseconds, to three digits."""
+    return UNKNOWN if seconds is None else significant(1000 * seconds)
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
