@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from specmath.cost import Pair
+from specmath.cost import Outside, Pair
 from specmath.draft import Chain
 from specmath.replay import Replay
 from validate.scores import DraftScores
@@ -38,6 +38,10 @@ def priced(replay: Replay, draft: DraftScores, texts: Sequence[Text], pair: Pair
     starts, behind_all = replay.starts(k), replay.full(k)
     lengths = draft.lengths or (None,) * len(texts)
     columns = [_text(text, lengths[i], starts[i], behind_all[i], pair, k) for i, text in enumerate(texts)]
+    if not np.isfinite(columns).all():
+        deepest, longest = k + 1, max(len(text.context) + len(text.output) for text in texts)
+        asked = f"up to {deepest} tokens after contexts up to {longest}"
+        raise Outside(f"k={k}: found no measurement for some forwards of {asked}; measure them: specmath cost")
     return Parts(*np.array(columns).reshape(-1, 5).T)
 
 

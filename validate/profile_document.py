@@ -49,12 +49,11 @@ def profile_document(scored: Scored, pairs_of: Mapping[str, Pair | None], k_max:
     profiles = scored.profiles(k_max)
     found = origin(scored.scores, greedy=scored.sampler.temperature == 0, tie=TIE_LOGITS.get(scored.dtype, 1e-3))
     best = _best(profiles, pairs_of)
-    verdict, reason, then = _conclusion(best, found.own)
+    verdict, reason, then = _conclusion(best, own=found.own, priced=any(pairs_of.values()))
     tokens = sum(text.tokens for text in scored.texts)
-    warnings = asdict(scored.sampler)
     return nulled(
         envelope("profile", verdict, reason, then)
-        | {"target": scored.target, "sampler": warnings, "source": source}
+        | {"target": scored.target, "sampler": asdict(scored.sampler), "source": source}
         | {"text": {"prompts": len(scored.texts), "tokens": tokens, "sha256": digest(scored.texts)}}
         | {"own_text": asdict(found) | {"own": found.own}, "best": best}
         | {"drafts": [_draft(profile, pairs_of.get(profile.draft.name)) for profile in profiles]}
@@ -120,7 +119,7 @@ def _best(profiles: Sequence[DraftProfile], pairs_of: Mapping[str, Pair | None])
     return max(candidates, key=lambda c: c.block_efficiency.value)
 
 
-def _conclusion(best: Best, own: bool) -> tuple[str, str, str]:
+def _conclusion(best: Best, *, own: bool, priced: bool) -> tuple[str, str, str]:
     """Verdict, reason and what next; foreign text decides nothing."""
     spent = f"{best.draft} with k = {best.k} emits {best.block_efficiency.value:.2f} tokens per round"
     if not own:

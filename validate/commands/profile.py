@@ -53,11 +53,12 @@ class Profiling:
     def __init__(self, options: Options, place: pathlib.Path) -> None:
         self.options, self.place = options, place
         self.sampler = Sampler(*(options[name] for name in ("temperature", "top_k", "top_p", "min_p")))
-        self._prompts = None if options["text"] else prompts_of(options)
+        self._prompts = [] if options["text"] else prompts_of(options)
         say(f"loading {options['target']}")
         self.target = self._load(options["target"])
         models = [name for name in dict.fromkeys(options["draft"]) if name not in FREE]
         self.scorer = Scorer(self.target, {name: self._load(name) for name in models}, self.sampler, say=say)
+        self._given = written.given(pathlib.Path(options["text"]), self.target) if options["text"] else []
         self._prices = costs.read(pathlib.Path(options["costs"])) if options["costs"] else None
 
     def finished(self) -> tuple[dict[str, Any], list[str]]:
@@ -74,14 +75,17 @@ class Profiling:
             return document, self._reported(document)
 
     def _load(self, name: str) -> Loaded:
-        if name.startswith(EARLY):
-            return early(self.target, int(name.removeprefix(EARLY)))
+        layers = name.removeprefix(EARLY)
+        if layers != name:
+            if not layers.isdecimal():
+                raise ValueError(f"--draft: found {name!r}, expected {EARLY}N with N a number of layers")
+            return early(self.target, int(layers))
         return load(name, device=self.options["device"], dtype=self.options["dtype"])
 
     def _steps(self, texts: list[Text], scores: dict[str, Score]) -> Iterator[Step]:
         for text in self._texts():
             texts.append(text)
-            yield Step("text", len(texts), len(self._prompts or texts), f"{text.prompt} ({text.domain})")
+            yield Step("text", len(texts), len(self._given or self._prompts), f"{text.prompt} ({text.domain})")
         rounds = [text for text in texts if text.tokens]
         for score in self._scores(rounds):
             scores[score.prompt] = score
@@ -89,8 +93,8 @@ class Profiling:
 
     def _texts(self) -> Iterator[Text]:
         """Those that were given, or each prompt decoded plainly."""
-        if self._prompts is None:
-            yield from written.given(pathlib.Path(self.options["text"]), self.target)
+        if self._given:
+            yield from self._given
             return
         identity = {name: self.options[name] for name in ("target", "tokens", "seed", "dtype")}
         identity |= {"sampler": vars(self.sampler), "prompts": digest(self._prompts)}
@@ -140,7 +144,7 @@ class Profiling:
         return {**dict.fromkeys(FREE, Pair(pair.target, overhead=pair.overhead)), **dict.fromkeys(models, own)}
 
     def _reported(self, document: Mapping[str, Any]) -> list[str]:
-        made = [written.FILE] if self._prompts is not None else []
+        made = [] if self._given else [written.FILE]
         files = [*made, kept.FILE, folder.SETTINGS, REPORT_JSON, REPORT_TEXT]
         folder.write(self.place, REPORT_JSON, json.dumps(document, allow_nan=False, indent=1).encode())
         folder.write(self.place, REPORT_TEXT, report.markdown(document, files).encode())
