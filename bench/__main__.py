@@ -2,13 +2,14 @@
 
 import sys
 
-from bench import decoding, grid, replay, startup, trees
+from bench import decoding, grid, profile, replay, startup, trees
 
 BENCHES = {
     "startup": startup.main,
     "grid": grid.main,
     "replay": replay.main,
     "trees": trees.main,
+    "profile": profile.main,
     "decoding": decoding.main,
 }
 

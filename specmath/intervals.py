@@ -190,9 +190,12 @@ def longer_side(estimate):
 
 def columns(numerators, denominators, what):
     """Both sides as floats [columns, prompts], without the prompts that are zero throughout."""
-    x, y = (np.asarray([np.asarray(c, dtype=float) for c in side]) for side in (numerators, denominators))
-    if x.ndim != 2 or x.shape != y.shape:
-        raise ValueError(f"{what}: found shapes {x.shape} and {y.shape}, expected one entry of each per prompt")
+    sides = [[np.asarray(column, dtype=float) for column in side] for side in (numerators, denominators)]
+    shapes = [column.shape for side in sides for column in side]
+    if len(sides[0]) != len(sides[1]) or {len(shape) for shape in shapes} != {1} or len(set(shapes)) > 1:
+        found = " and ".join(map(str, shapes))
+        raise ValueError(f"{what}: found shapes {found}, expected one entry of each per prompt")
+    x, y = map(np.asarray, sides)
     bad = ~((x >= 0) & (x < math.inf) & (y >= 0) & (y < math.inf))
     if bad.any():
         column, prompt = np.argwhere(bad)[0]

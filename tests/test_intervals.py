@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import stdtrit
 
-from specmath.intervals import Estimate, more_prompts, prompts_needed, quotient, ratio, rounds_needed
+from specmath.intervals import Estimate, difference, more_prompts, prompts_needed, quotient, ratio, rounds_needed
+from specmath.tally import NotIdentifiable
 
 CELLS = st.lists(st.tuples(st.integers(0, 20), st.integers(1, 20)), min_size=2, max_size=12)
 
@@ -224,3 +225,51 @@ def test_what_is_no_estimate_is_refused():
     for ask in (more_prompts, prompts_needed):
         with pytest.raises(ValueError, match=r"^estimate: found 0.7, expected an `Estimate`$"):
             ask(0.7, 0.02)
+
+
+class TestDifference:
+    """Two ratios over the same prompts: the interval of their difference holds the truth as often as it says."""
+
+    @staticmethod
+    def study(rng, prompts=25, gain=0.05):
+        easy, tokens = rng.beta(7, 3, size=prompts) * 0.9, rng.integers(20, 120, size=prompts)
+        return rng.binomial(tokens, easy + gain), tokens, rng.binomial(tokens, easy), tokens
+
+    def test_it_covers_paired_by_prompt_and_tokens_as_units_or_independent_arms_do_not(self):
+        rng, level, studies = np.random.default_rng(0), 0.95, 2000
+        paired, apart, width, wide = 0, 0, 0.0, 0.0
+        for _ in range(studies):
+            study = self.study(rng)
+            found = difference(*study, level)
+            paired += found.low <= 0.05 <= found.high
+            sides = ratio(*study[:2], level), ratio(*study[2:], level)
+            half = math.hypot(sides[0].half_width, sides[1].half_width)
+            apart += abs(found.value - 0.05) <= half
+            width, wide = width + found.half_width, wide + half
+        assert 0.93 < paired / studies < 0.97
+        assert apart / studies > 0.99
+        assert wide > 1.5 * width
+
+    def test_where_prompts_differ_in_their_gain_tokens_as_units_are_too_narrow(self):
+        rng, covered = np.random.default_rng(1), [0, 0]
+        for _ in range(1000):
+            tokens, gain = np.full(25, 200), rng.normal(0.05, 0.08, size=25)
+            a, b = rng.binomial(tokens, np.clip(0.6 + gain, 0, 1)), rng.binomial(tokens, 0.6)
+            found = difference(a, tokens, b, tokens)
+            half = 1.96 * math.sqrt(2 * 0.25 / tokens.sum())
+            covered[0] += found.low <= 0.05 <= found.high
+            covered[1] += abs(found.value - 0.05) <= half
+        assert covered[0] > 930
+        assert covered[1] < 800
+
+    def test_without_spread_or_with_one_prompt_there_is_no_interval(self):
+        for columns in (([1, 2], [2, 4], [1, 2], [2, 4]), ([1], [2], [2], [2])):
+            found = difference(*columns)
+            assert math.isnan(found.low)
+            assert "so no interval" in found.method
+
+    def test_unequal_columns_and_no_denominator_are_refused(self):
+        with pytest.raises(ValueError, match="one entry of each per prompt"):
+            difference([1, 2], [1, 2], [1], [1])
+        with pytest.raises(NotIdentifiable):
+            difference([1], [0], [1], [1])

@@ -499,3 +499,48 @@ def test_a_beta_of_no_shape_is_named():
 def test_whole_numbers_are_ratios_too():
     assert Replay([[1, 0, 1]]).ratios[0].dtype == float
     assert Replay([[2, 1]]).rounds(1).tolist() == [1]
+
+
+class TestStarts:
+    """Where rounds start, against every outcome of the coins, one by one."""
+
+    @staticmethod
+    def enumerated(ratios, k):
+        """(starts, those behind k accepted drafts) [n]: each start's coins branch the text's rounds."""
+        rows = np.atleast_2d(ratios)
+        n = rows.shape[1]
+        starts, full = np.zeros(n), np.zeros(n)
+
+        def walk(at, chance, behind_all):
+            if at >= n or not chance:
+                return
+            starts[at] += chance
+            full[at] += chance * behind_all
+            survival = chance
+            for i in range(k):
+                if at + i >= n:
+                    return
+                a = min(rows[min(i, len(rows) - 1), at + i], 1)
+                walk(at + i + 1, survival * (1 - a), False)
+                survival *= a
+            walk(at + k + 1, survival, True)
+
+        walk(0, 1.0, False)
+        return starts, full
+
+    @pytest.mark.parametrize("k", [0, 1, 2, 5])
+    @pytest.mark.parametrize("offsets", [None, 5])
+    def test_they_are_what_enumeration_finds(self, k, offsets):
+        rng = np.random.default_rng(k)
+        texts = [rng.uniform(0, 1.5, size=n if offsets is None else (offsets, n)) for n in (1, 2, 7, 9)]
+        replay = Replay(texts)
+        for text, starts, full in zip(texts, replay.starts(k), replay.full(k), strict=True):
+            expected = self.enumerated(text, k)
+            np.testing.assert_allclose(starts, expected[0], atol=1e-12)
+            np.testing.assert_allclose(full, expected[1] if k else full, atol=1e-12)
+
+    @pytest.mark.parametrize("rule", ["token", "block"])
+    def test_their_sum_is_the_expected_rounds(self, rule):
+        replay = Replay([np.random.default_rng(3).uniform(0, 2, size=n) for n in (3, 50)])
+        for k in (1, 4):
+            np.testing.assert_allclose([s.sum() for s in replay.starts(k, rule)], replay.rounds(k, rule))
