@@ -84,7 +84,7 @@ def test_an_interval_for_prompts_to_come_covers_them():
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        (([1, 2], [1]), r"found shapes \(1, 2\) and \(1, 1\), expected one entry of each per prompt"),
+        (([1, 2], [1]), r"found shapes \(2,\) and \(1,\), expected one entry of each per prompt"),
         (([1, -2], [1, 1]), "found -2.0 / 1.0 for prompt 1, expected finite numbers >= 0"),
         (([1, math.nan], [1, 1]), "found nan / 1.0 for prompt 1"),
         (([[1]], [[1]]), "found shapes"),

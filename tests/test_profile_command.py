@@ -155,6 +155,7 @@ def test_logits_that_are_no_numbers_stop_with_one_line(command, asked, monkeypat
         (("--draft", "nowhere/at/all"), "nowhere/at/all"),
         (("--text", "nothing.jsonl"), "nothing.jsonl"),
         (("--costs", "nothing.jsonl"), "nothing.jsonl"),
+        (("--text", "a.jsonl", "--prompts", "b.jsonl"), "--prompts: found beside --text"),
     ],
 )
 def test_what_is_not_there_is_one_line(command, options, problem):

@@ -41,6 +41,7 @@ def tiny_models(monkeypatch):
         return Loaded(name, loaded.network, Letters(), loaded.eos, loaded.context, loaded.rows)
 
     monkeypatch.setattr(study, "load", load)
+    monkeypatch.setattr("validate.loading.load", load)
 
 
 def settings(**changed):

@@ -6,7 +6,7 @@ import transformers
 from validate.loading import Loaded
 
 
-def llama(*, vocabulary=8, seed=0, sharpness=30.0, eos=(), noise=0.0):
+def llama(*, vocabulary=8, seed=0, sharpness=30.0, eos=(), noise=0.0, context=256):
     """A random Llama of one layer; `noise` perturbs its weights, which makes a draft that mostly agrees."""
     torch.manual_seed(seed)
     config = transformers.LlamaConfig(
@@ -16,7 +16,7 @@ def llama(*, vocabulary=8, seed=0, sharpness=30.0, eos=(), noise=0.0):
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=1,
-        max_position_embeddings=256,
+        max_position_embeddings=context,
         bos_token_id=None,
         eos_token_id=list(eos) or None,
         pad_token_id=0,
@@ -27,7 +27,7 @@ def llama(*, vocabulary=8, seed=0, sharpness=30.0, eos=(), noise=0.0):
         network.lm_head.weight *= sharpness
         for weight in network.parameters():
             weight += noise * weight.std() * torch.randn_like(weight)
-    return Loaded(f"tiny-{seed}", network, None, frozenset(eos), 256, vocabulary)
+    return Loaded(f"tiny-{seed}", network, None, frozenset(eos), context, vocabulary)
 
 
 def mamba():

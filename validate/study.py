@@ -20,7 +20,7 @@ from validate.decoder import Decoder, Generation
 from validate.document import version
 from validate.drafters import Drafter, Lookup, ModelDraft, Nothing
 from validate.lines import DoneLine, Header, PromptLine, RoundLine
-from validate.loading import Loaded, common_vocabulary, load
+from validate.loading import Loaded, common_vocabulary, load, load_draft
 from validate.measure import CostBench
 from validate.model import Model
 from validate.sampler import Sampler
@@ -132,7 +132,8 @@ class Study:
 
     def _load_draft(self) -> Loaded | None:
         name = self.settings.draft
-        return None if name == "lookup" else load(name, device=self.settings.device, dtype=self.settings.dtype)
+        place = {"device": self.settings.device, "dtype": self.settings.dtype}
+        return None if name == "lookup" else load_draft(name, self._target, **place)
 
     def _encoded(self, prompt: Prompt) -> list[int]:
         ids = self._target.encode(prompt.messages)
@@ -190,8 +191,10 @@ def cost_bench(settings: Settings, lengths: Sequence[int], contexts: Sequence[in
 
     Raises ValueError for a context that the models do not hold.
     """
-    names = {"target": settings.target} | ({} if settings.draft == "lookup" else {"draft": settings.draft})
-    models = {role: load(name, device=settings.device, dtype=settings.dtype) for role, name in names.items()}
+    place = {"device": settings.device, "dtype": settings.dtype}
+    models = {"target": load(settings.target, **place)}
+    if settings.draft != "lookup":
+        models["draft"] = load_draft(settings.draft, models["target"], **place)
     room = min(loaded.context for loaded in models.values()) - max(lengths)
     if max(contexts) > room:
         raise ValueError(f"context: found {max(contexts)} tokens, expected at most {room} before {max(lengths)} more")

@@ -17,7 +17,7 @@ from validate.console import Step, say, watched
 from validate.decoder import Decoder
 from validate.drafters import Lookup, NGram, Nothing
 from validate.jsonl import Journal
-from validate.loading import Loaded, early, load, placement
+from validate.loading import load, load_draft, placement
 from validate.model import Model
 from validate.offsets import lookup_draft, ngram_draft
 from validate.profile_document import Scored, profile_document
@@ -29,7 +29,7 @@ from validate.workload import digest
 from validate.writing import write
 
 COMMAND, REPORT_JSON, REPORT_TEXT = "profile", "profile.json", "profile.md"
-FREE, EARLY = (Lookup.name, NGram.name), "early:"
+FREE = (Lookup.name, NGram.name)
 SCORED_WITH = ("torch", "transformers")
 
 Options = Mapping[str, Any]
@@ -53,11 +53,17 @@ class Profiling:
     def __init__(self, options: Options, place: pathlib.Path) -> None:
         self.options, self.place = options, place
         self.sampler = Sampler(*(options[name] for name in ("temperature", "top_k", "top_p", "min_p")))
+        if options["text"] and options["prompts"]:
+            raise ValueError(
+                "--prompts: found beside --text, expected one of them: text is scored, prompts are decoded"
+            )
         self._prompts = [] if options["text"] else prompts_of(options)
         say(f"loading {options['target']}")
-        self.target = self._load(options["target"])
+        place_of = {name: options[name] for name in ("device", "dtype")}
+        self.target = load(options["target"], **place_of)
         models = [name for name in dict.fromkeys(options["draft"]) if name not in FREE]
-        self.scorer = Scorer(self.target, {name: self._load(name) for name in models}, self.sampler, say=say)
+        loaded = {name: load_draft(name, self.target, **place_of) for name in models}
+        self.scorer = Scorer(self.target, loaded, self.sampler, say=say)
         self._given = written.given(pathlib.Path(options["text"]), self.target) if options["text"] else []
         self._prices = costs.read(pathlib.Path(options["costs"])) if options["costs"] else None
 
@@ -73,14 +79,6 @@ class Profiling:
             scored = self._scored([t for t in texts if t.tokens], scores)
             document = profile_document(scored, self._pairs(), self.options["k"], str(self.place))
             return document, self._reported(document)
-
-    def _load(self, name: str) -> Loaded:
-        layers = name.removeprefix(EARLY)
-        if layers != name:
-            if not layers.isdecimal():
-                raise ValueError(f"--draft: found {name!r}, expected {EARLY}N with N a number of layers")
-            return early(self.target, int(layers))
-        return load(name, device=self.options["device"], dtype=self.options["dtype"])
 
     def _steps(self, texts: list[Text], scores: dict[str, Score]) -> Iterator[Step]:
         for text in self._texts():
