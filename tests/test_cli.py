@@ -415,11 +415,25 @@ def test_cost_prints_the_table_and_json_its_object(command, bench):
 def test_cost_measures_the_lengths_and_contexts_that_were_asked_for(command, bench):
     command("cost", "--k", "2", "--context", "64", "--device", "cpu", "--repeats", "1")
     command("cost", "--lengths", "2,5", "--context", "64, 128", "--device", "cpu", "--repeats", "1")
-    assert [(list(sizes), contexts) for _, sizes, contexts in bench] == [([1, 2, 3], [64]), ([1, 2, 5], [64, 128])]
+    assert [(list(sizes), contexts) for _, sizes, contexts, _ in bench] == [([1, 2, 3], [64]), ([1, 2, 5], [64, 128])]
+
+
+def test_cost_takes_ranges_and_batches(command, bench):
+    command("cost", "--lengths", "1-5", "--batches", "4,2", "--device", "cpu", "--repeats", "1")
+    assert bench[0][1:] == ([1, 2, 3, 4, 5], [128, 512], [1, 2, 4])
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--lengths", "1,x"), ("--lengths", "0,2"), ("--context", ""), ("--lengths", "1")]
+    "arguments",
+    [
+        ("--lengths", "1,x"),
+        ("--lengths", "3-"),
+        ("--lengths", "1-2-3"),
+        ("--batches", "0"),
+        ("--lengths", "0,2"),
+        ("--context", ""),
+        ("--lengths", "1"),
+    ],
 )
 def test_lengths_that_are_none_are_refused(command, bench, arguments):
     code, _, err = command("cost", "--device", "cpu", *arguments)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tests import runs
-from validate.document import cost_document, nulled, significant, speedup_document, times
+from validate.cost_document import cost_document
+from validate.document import nulled, significant, speedup_document, times
 
 COMMON = {"schema", "version", "verdict", "reason", "next"}
 

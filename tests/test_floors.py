@@ -70,6 +70,7 @@ FLOORS = {
     "validate/compare.py": 12,
     "validate/document.py": 12,
     "validate/conclude.py": 13,
+    "validate/cost_document.py": 13,
     "validate/profile_document.py": 13,
     "validate/words.py": 13,
     "validate/study.py": 13,

@@ -8,7 +8,8 @@ from rich.console import Console
 
 from tests import runs, synthetic
 from validate.conclude import fit_document, run_document
-from validate.document import cost_document, speedup_document
+from validate.cost_document import cost_document
+from validate.document import speedup_document
 from validate.report import markdown, plain
 from validate.sections import headline, opening, sections
 from validate.terminal import show
@@ -151,7 +152,9 @@ def test_numbers_in_the_markdown_are_those_of_the_json(mixed):
     for found in mixed["model_error"]:
         assert f"| {found['predicted']:.2f}x | {found['measured']:.2f}x | {found['error']:+z.1%} |" in text
     for cell in mixed["costs"]["target"]:
-        assert f"| target | {cell['n']} | {cell['context']} | {milliseconds(cell['seconds'])} |" in text
+        assert (
+            f"| target | {cell['n']} | {cell['batch']} | {cell['context']} | {milliseconds(cell['seconds'])} |" in text
+        )
 
 
 def test_why_a_domain_does_not_pay_is_said_below_its_table(mixed):

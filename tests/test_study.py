@@ -11,6 +11,7 @@ from tests import tiny
 from validate import costs, study, trace
 from validate.fit import sample_of
 from validate.loading import Loaded
+from validate.model import Model
 from validate.sampler import Sampler
 from validate.study import COSTS, TRACE, Settings, Study
 from validate.workload import Prompt
@@ -172,4 +173,23 @@ def test_the_cost_bench_times_every_cell_and_rewinds(tmp_path):
     swept = bench.sweep()
     assert {(c.model, c.n) for c in swept.cells} == {("target", n) for n in (1, 2, 3, 4)} | {("draft", 1), ("draft", 2)}
     assert all(seconds > 0 for seconds in swept.cells.values())
-    assert {(key[1], model.length) for key, model in bench._models.items()} == {(9, 9), (27, 27)}
+    assert {(key[2], model.length) for key, model in bench._models.items()} == {(9, 9), (27, 27)}
+
+
+def test_the_cost_bench_times_several_sequences_at_once(monkeypatch):
+    seen = []
+    forward = Model.forward
+
+    def watched(self, tokens, **options):
+        logits = forward(self, tokens, **options)
+        seen.append(tuple(logits.shape[:2]))
+        return logits
+
+    bench = study.cost_bench(settings(draft="friend"), [1, 3], [5], [1, 4])
+    monkeypatch.setattr(Model, "forward", watched)
+    cells = bench.sweep().cells
+    assert {(c.model, c.n, c.batch) for c in cells} == {
+        *(("target", n, b) for n in (1, 3) for b in (1, 4)),
+        *(("draft", n, b) for n in (1, 2) for b in (1, 4)),
+    }
+    assert {(4, 3), (1, 3)} <= set(seen)

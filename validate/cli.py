@@ -150,6 +150,7 @@ def cost(
     k: Annotated[int, typer.Option(min=1, help="Measure forwards over 1 to k + 1 tokens.")] = 4,
     lengths: Annotated[str | None, typer.Option(help="Tokens per forward instead, like 1,2,5,9 or 1-33.")] = None,
     contexts: Annotated[str, typer.Option("--context", help="Tokens in the cache before, like 128,512.")] = "128,512",
+    batches: Annotated[str, typer.Option(help="Sequences per forward, like 1,4,16; 1 is always among them.")] = "1",
     repeats: Annotated[int, typer.Option(min=1, help="Sweeps over all cells.")] = 20,
     device: Device = None,
     dtype: Weights = None,
@@ -161,7 +162,8 @@ def cost(
     sizes = sorted({1, *_numbers("--lengths", lengths)}) if lengths is not None else list(range(1, k + 2))
     if sizes[-1] == 1:
         raise ValueError(f"--lengths: found {lengths!r}, expected a forward over more than one token as well")
-    _answer(command.answer(_options(context), sizes, _numbers("--context", contexts)), as_json=as_json)
+    shapes = sizes, _numbers("--context", contexts), sorted({1, *_numbers("--batches", batches)})
+    _answer(command.answer(_options(context), *shapes), as_json=as_json)
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """What the commands conclude, as the JSON objects they print: raw numbers, seconds and tokens; unknown is null.
 
-Here is what needs no trace: the closed form and the cost table. `conclude.py` has the objects that come from one.
+Here is the closed form; `cost_document.py`, `conclude.py` and `profile_document.py` have what comes from files.
 """
 
 import math
@@ -13,10 +13,8 @@ from specmath.acceptance import Geometric
 from specmath.cost import Ratio
 from specmath.draft import Chain
 from specmath.speedup import TIE, BestK, Evaluation, best_k, break_even, evaluate
-from validate.costs import Costs
 
 DEEPEST, SEARCHED, SHOWN = 1024, 64, 8
-DRIFT_BOUND = 0.1
 MANY = 1000
 REPAIRS = {
     "acceptance": "every draft were accepted",
@@ -86,24 +84,6 @@ def speedup_document(alpha: float, k: int, c: float, *, d: float = 0.0, o: float
     )
 
 
-def cost_document(costs: Costs, k: int, machine: Mapping[str, Any]) -> dict[str, Any]:
-    """The table as measured, never smoothed, and in plain steps after each context.
-
-    "dont_use" where not even full acceptance of k drafts would pay after the shortest context, else
-    "measure_more": a cost table knows nothing of acceptance.
-    """
-    cells = costs.rows()
-    contexts = sorted({cell["context"] for cell in cells})
-    steps = [_plain_steps(cells, context, k, costs.overhead) for context in contexts]
-    verdict = "dont_use" if steps[0]["full_acceptance"] <= 1 else "measure_more"
-    reason, then = _what_it_takes(steps[0], k), _measure_next(verdict, costs.drift)
-    return nulled(
-        envelope("cost", verdict, reason, then)
-        | {"cells": cells, "machine": machine, "drift": costs.drift, "overhead": costs.overhead}
-        | {"k": k, "plain_steps": steps}
-    )
-
-
 def version() -> str | None:
     """Release of the installed distribution; None in a checkout that is not installed."""
     try:
@@ -157,30 +137,3 @@ def _break_even(k: int, edge: Mapping[str, float | None]) -> str:
     """Where k drafts begin to pay, as far as there is such a place."""
     ends = [f"{name} = {significant(value)}" for name, value in edge.items() if value is not None and value == value]
     return f"; k = {k} breaks even at {' or '.join(ends)}" if ends else ""
-
-
-def _plain_steps(cells: Sequence[Mapping[str, Any]], context: int, k: int, overhead: float) -> dict[str, Any]:
-    """After one context: v(n) by n, c, and what k drafts could at most gain and must accept to break even."""
-    target, draft = (
-        {cell["n"]: cell["seconds"] for cell in cells if (cell["model"], cell["context"]) == (model, context)}
-        for model in ("target", "draft")
-    )
-    v = {n: seconds / target[1] for n, seconds in target.items()}
-    c = draft[1] / target[1] if draft else 0.0
-    beyond = max(v[k + 1] + overhead / target[1] - 1, 0.0)
-    alpha = break_even(c=c, k=k, o=beyond)
-    full = (k + 1) / (1 + beyond + k * c)
-    return {"context": context, "v": v, "c": c, "full_acceptance": full, "break_even": alpha}
-
-
-def _what_it_takes(steps: Mapping[str, Any], k: int) -> str:
-    most = f"were all k = {k} drafts accepted in every round, it would be {times(steps['full_acceptance'])}"
-    return most if steps["full_acceptance"] <= 1 else f"{most}; alpha = {significant(steps['break_even'])} breaks even"
-
-
-def _measure_next(verdict: str, drift: float) -> str:
-    if abs(drift - 1) > DRIFT_BOUND:
-        return f"measure again on a quieter machine: the same cell drifted by {drift - 1:+.0%} within a sweep"
-    if verdict == "dont_use":
-        return "decode plainly, or choose a cheaper draft or a smaller k"
-    return "measure the acceptance on your own prompts: specmath run --prompts FILE"

@@ -186,8 +186,10 @@ class Study:
         )
 
 
-def cost_bench(settings: Settings, lengths: Sequence[int], contexts: Sequence[int]) -> CostBench:
-    """A bench without a study: the target over `lengths`, a draft over one token and two, after each context.
+def cost_bench(
+    settings: Settings, lengths: Sequence[int], contexts: Sequence[int], batches: Sequence[int] = (1,)
+) -> CostBench:
+    """A bench without a study: the target over `lengths`, a draft over one token and two, at each batch and context.
 
     Raises ValueError for a context that the models do not hold.
     """
@@ -202,7 +204,7 @@ def cost_bench(settings: Settings, lengths: Sequence[int], contexts: Sequence[in
     target = Model(models["target"], capacity=1, vocabulary=vocabulary)
     nothing = Nothing(Arrays.on(target.device), vocabulary)
     decoder = Decoder(target, nothing, settings.sampler, Clock(settings.device), frozenset(), k=settings.k)
-    return CostBench(models, {"target": lengths, "draft": (1, 2)}, contexts, decoder)
+    return CostBench(models, {"target": lengths, "draft": (1, 2)}, contexts, decoder, batches)
 
 
 def machine(settings: Settings) -> dict:
