@@ -385,13 +385,20 @@ def test_without_torch_the_line_says_what_to_install(subcommand):
 
 
 class FakeBench:
-    """Always the same sweep."""
+    """Always the same sweep; `stop` is raised, once, instead of the second."""
+
+    cells = tuple(runs.costs(draft=0.1).sweeps[0].cells)
+    stop: BaseException | None = None
+    swept = 0
 
     def warm(self):
         """Nothing to warm."""
 
     def sweep(self):
         """One of the made-up costs."""
+        FakeBench.swept += 1
+        if FakeBench.swept == 2 and FakeBench.stop:
+            raise FakeBench.stop
         return runs.costs(draft=0.1).sweeps[0]
 
 
@@ -416,6 +423,25 @@ def test_cost_measures_the_lengths_and_contexts_that_were_asked_for(command, ben
     command("cost", "--k", "2", "--context", "64", "--device", "cpu", "--repeats", "1")
     command("cost", "--lengths", "2,5", "--context", "64, 128", "--device", "cpu", "--repeats", "1")
     assert [(list(sizes), contexts) for _, sizes, contexts, _ in bench] == [([1, 2, 3], [64]), ([1, 2, 5], [64, 128])]
+
+
+def test_a_measurement_that_was_stopped_goes_on_where_it_was(command, bench, tmp_path, monkeypatch):
+    monkeypatch.setattr(FakeBench, "swept", 0)
+    monkeypatch.setattr(FakeBench, "stop", KeyboardInterrupt())
+    asked = ("cost", "--device", "cpu", "--repeats", "4", "--out", tmp_path / costs.FILE)
+    assert command(*asked)[0] == 130
+    assert len(costs.read(tmp_path / costs.FILE).sweeps) == 1
+    code, _, err = command(*asked)
+    assert code == 0
+    assert err.splitlines()[1:] == [f"measured {i}/4 sweep" for i in (2, 3, 4)]
+    assert len(costs.read(tmp_path / costs.FILE).sweeps) == 4
+
+
+def test_sweeps_of_other_shapes_are_not_gone_on_with(command, bench, tmp_path):
+    synthetic.write_costs(tmp_path / costs.FILE, runs.costs())
+    code, _, err = command("cost", "--device", "cpu", "--out", tmp_path / costs.FILE)
+    assert code == 2
+    assert "sweeps of other shapes" in err.splitlines()[-1]
 
 
 def test_cost_takes_ranges_and_batches(command, bench):

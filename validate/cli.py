@@ -117,7 +117,7 @@ def profile(
     prompts: Prompts = None,
     k: Annotated[int, typer.Option(min=1, help="Depths 1 to k.")] = 8,
     costs: Annotated[
-        pathlib.Path | None, typer.Option(help="costs.jsonl of specmath cost or run, for speedups.")
+        pathlib.Path | None, typer.Option(help="Sweeps of specmath cost or run with the same draft, for speedups.")
     ] = None,
     temperature: Temperature = 0.0,
     top_k: TopK = 0,
@@ -152,6 +152,7 @@ def cost(
     contexts: Annotated[str, typer.Option("--context", help="Tokens in the cache before, like 128,512.")] = "128,512",
     batches: Annotated[str, typer.Option(help="Sequences per forward, like 1,4,16; 1 is always among them.")] = "1",
     repeats: Annotated[int, typer.Option(min=1, help="Sweeps over all cells.")] = 20,
+    out: Annotated[pathlib.Path | None, typer.Option(help="File of sweeps to write, or to go on with.")] = None,
     device: Device = None,
     dtype: Weights = None,
     as_json: Json = False,
@@ -163,7 +164,7 @@ def cost(
     if sizes[-1] == 1:
         raise ValueError(f"--lengths: found {lengths!r}, expected a forward over more than one token as well")
     shapes = sizes, _numbers("--context", contexts), sorted({1, *_numbers("--batches", batches)})
-    _answer(command.answer(_options(context), *shapes), as_json=as_json)
+    _answer(command.answer(_options(context, out=out), *shapes), as_json=as_json)
 
 
 @app.command()

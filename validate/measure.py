@@ -39,7 +39,7 @@ class CostBench:
             for batch in batches
             for context in contexts
         }
-        self._cells = [Cell(name, n, batch, context) for name, batch, context in self._models for n in lengths[name]]
+        self.cells = [Cell(name, n, batch, context) for name, batch, context in self._models for n in lengths[name]]
 
     def warm(self) -> None:
         """Run every shape once, untimed."""
@@ -47,9 +47,9 @@ class CostBench:
 
     def sweep(self) -> Sweep:
         """Time every cell once, in random order, then the first again, then the acceptance."""
-        order = [self._cells[i] for i in self._rng.permutation(len(self._cells))]
+        order = [self.cells[i] for i in self._rng.permutation(len(self.cells))]
         cells = {cell: self._forward(cell) for cell in order}
-        control = cells[self._cells[0]], self._forward(self._cells[0])
+        control = cells[self.cells[0]], self._forward(self.cells[0])
         return Sweep(cells, control, (self._accept(0), self._accept(self._decoder.k)))
 
     def _filled(self, loaded: Loaded, batch: int, context: int, longest: int) -> Model:
