@@ -79,9 +79,9 @@ def speedup(
 def run(
     context: typer.Context,
     target: Target = BUNDLED,
-    draft: Draft = LOOKUP,
+    draft: Drafts = [LOOKUP],  # noqa: B006 (typer copies it)
     prompts: Prompts = None,
-    k: Annotated[int, typer.Option(min=1, help="Tokens drafted in a round at most.")] = 4,
+    k: Annotated[list[int], typer.Option(min=1, help="Tokens drafted in a round at most; repeat it.")] = [4],  # noqa: B006
     temperature: Temperature = 0.0,
     top_k: TopK = 0,
     top_p: TopP = 1.0,

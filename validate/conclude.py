@@ -17,9 +17,10 @@ from validate.compare import (
     model_error,
     predicted_breakdown,
 )
-from validate.costs import Costs
+from validate.costs import FREE, TARGET, Costs
 from validate.document import MANY, envelope, nulled
 from validate.fit import (
+    EVERYTHING,
     Fitted,
     Run,
     Sample,
@@ -34,8 +35,6 @@ from validate.lines import TIE_LOGITS, DoneLine, Header
 from validate.trace import Trace
 from validate.workload import is_loop
 
-LOOKUP = "lookup"
-EVERYTHING = "all"
 TOTAL_BOUND, DOMAIN_BOUND, CONTROL_FACTOR = 0.05, 0.10, 1.5
 
 
@@ -72,7 +71,7 @@ def run_document(trace: Trace, costs: Costs) -> dict[str, Any]:
             "control": {"aa_ratio": control_ratio(case.sample)},
             "cells": [_cell(domain, of) for domain, of in domains.items()],
             "total": {key: _cell(EVERYTHING, case)[key] for key in ("predicted", "measured", "error", "inside")},
-            "costs": _costs(costs),
+            "costs": _costs(costs, case.header.draft),
             "gap": _gap(case),
             "verdicts": {domain: _verdict(verdict) for domain, verdict in verdicts.items()},
             "model_error": [_model_error(domain, of) for domain, of in {EVERYTHING: case, **domains}.items()],
@@ -95,7 +94,7 @@ def fit_document(trace: Trace, costs: Costs | None, source: str) -> dict[str, An
     header, sample = trace.header, sample_of(trace)
     lines = (line for line in trace.rounds if (line.arm, line.repeat) == ("spec", 0))
     fitted = fit(observed(lines, header.rule), header.k)
-    case = Case(header, sample, costs.pair()) if costs and costs.sweeps and sample.prompts else None
+    case = Case(header, sample, costs.pair(header.draft)) if costs and costs.sweeps and sample.prompts else None
     verdict = decide(sample, case.cost if case else None, header.k) if sample.prompts else None
     acceptance = _acceptance(fitted)
     return nulled(
@@ -115,7 +114,7 @@ def _case(trace: Trace, costs: Costs) -> Case:
     sample = sample_of(trace)
     if not sample.prompts or not costs.sweeps:
         raise ValueError("found no prompt finished in every arm, expected one or more: go on with --resume")
-    return Case(trace.header, sample, costs.pair())
+    return Case(trace.header, sample, costs.pair(trace.header.draft))
 
 
 def _cell(domain: str, case: Case) -> dict[str, Any]:
@@ -188,18 +187,18 @@ def _law(law: Law | None) -> dict[str, Any] | None:
     return {"name": type(law).__name__, "params": vars(law)} if law else None
 
 
-def _costs(costs: Costs) -> dict[str, Any]:
+def _costs(costs: Costs, draft: str) -> dict[str, Any]:
     rows = costs.rows()
     cells = {
-        model: [{key: value for key, value in row.items() if key != "model"} for row in rows if row["model"] == model]
-        for model in ("target", "draft")
+        role: [{key: value for key, value in row.items() if key != "model"} for row in rows if row["model"] == model]
+        for role, model in (("target", TARGET), ("draft", draft))
     }
     return cells | {"overhead": costs.overhead, "drift": costs.drift}
 
 
 def _outside_forwards(case: Case) -> float | None:
     """Share of the decode time of all arms outside the target's forwards; None where a model drafts too."""
-    if case.header.draft != LOOKUP:
+    if case.header.draft not in FREE:
         return None
     runs: list[Run] = [run for p in case.sample.prompts for run in (p.plain, p.control, p.spec)]
     return 1 - sum(r.verify_s for run in runs for r in run.rounds) / sum(run.seconds for run in runs)

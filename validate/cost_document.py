@@ -7,7 +7,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from specmath.speedup import break_even
-from validate.costs import Costs
+from validate.costs import TARGET, Costs
 from validate.document import envelope, nulled, significant, times
 
 DRIFT_BOUND = 0.1
@@ -15,20 +15,21 @@ PARAMETERS = 3
 FLAT = 1.1  # plain steps that a forward over several tokens may take and still cost "the time of one"
 
 
-def cost_document(costs: Costs, k: int, machine: Mapping[str, Any]) -> dict[str, Any]:
+def cost_document(costs: Costs, draft: str, k: int, machine: Mapping[str, Any]) -> dict[str, Any]:
     """The table as measured, never smoothed, in plain steps at each batch and context, and beside it a linear form.
 
     "dont_use" where not even full acceptance of k drafts would pay after the shortest context, else
     "measure_more": a cost table knows nothing of acceptance.
     """
-    cells = costs.rows()
+    roles = {TARGET: TARGET, draft: "draft"}
+    cells = [row | {"model": roles[row["model"]]} for row in costs.rows() if row["model"] in roles]
     places = sorted({(cell["batch"], cell["context"]) for cell in cells})
     steps = [_plain_steps(cells, place, k, costs.overhead) for place in places]
     verdict = "dont_use" if steps[0]["full_acceptance"] <= 1 else "measure_more"
     reason, then = _what_it_takes(steps[0], k), _measure_next(verdict, costs.drift)
     return nulled(
         envelope("cost", verdict, reason, then)
-        | {"cells": cells, "machine": machine, "drift": costs.drift, "overhead": costs.overhead}
+        | {"draft": draft, "cells": cells, "machine": machine, "drift": costs.drift, "overhead": costs.overhead}
         | {"k": k, "plain_steps": steps, "fitted": _fitted(cells)}
     )
 

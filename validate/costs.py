@@ -1,23 +1,26 @@
 """Measured seconds of forwards, sweep by sweep, in JSON Lines; what a cost table is made of.
 
-Line 1 is {"format": "specmath.costs", "version": 1}; then one sweep per line: [model, n, batch, context,
-seconds] of every cell, the repeated control cell's two times, and the seconds of accepting one token and a full draft.
+Line 1 is {"format": "specmath.costs", "version": 2} with the target, the drafts and the machine that were measured;
+then one sweep per line: [model, n, batch, context, seconds] of every cell, the repeated control cell's two times, and
+the seconds of accepting one token and a full draft.
 """
 
-import json
 import pathlib
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from specmath.cost import Pair, Table
+from validate import jsonl
 
-FORMAT, VERSION, FILE = "specmath.costs", 1, "costs.jsonl"
+FORMAT, VERSION, FILE = "specmath.costs", 2, "costs.jsonl"
+TARGET, FREE = "target", ("lookup", "ngram")  # drafts from text need no forward
 
 
 class Cell(NamedTuple):
-    """One shape: which model ("target" or "draft"), n new tokens, batch, context already in the cache."""
+    """One shape: which model ("target", or the draft's name), n new tokens, batch, context already in the cache."""
 
     model: str
     n: int
@@ -37,8 +40,9 @@ class Sweep:
 class Costs:
     """Sweeps in the order they were taken; medians over them, never smoothed."""
 
-    def __init__(self, sweeps: list[Sweep] | None = None) -> None:
+    def __init__(self, sweeps: list[Sweep] | None = None, measured: Mapping[str, Any] | None = None) -> None:
         self.sweeps = list(sweeps or [])
+        self.measured = dict(measured or {})
 
     def times(self) -> dict[Cell, np.ndarray]:
         """Seconds of each cell over the sweeps."""
@@ -58,12 +62,25 @@ class Costs:
         n, batch, context = (np.array(column) for column in list(zip(*mine, strict=True))[1:])
         return Table(n, batch, context, np.array(list(mine.values())), provenance="measured")
 
-    def pair(self) -> Pair:
-        """Target and draft with the overhead of a round over a plain step."""
-        target = self.table("target")
-        if target is None:
-            raise ValueError("found no forward of the target in the costs; measure them again")
-        return Pair(target, self.table("draft"), overhead=self.overhead)
+    @property
+    def models(self) -> list[str]:
+        """Target and drafts that were timed."""
+        return list(dict.fromkeys(cell.model for sweep in self.sweeps[:1] for cell in sweep.cells))
+
+    def doubled(self, cell: Cell) -> "Costs":
+        """The same sweeps with one cell taking twice its time."""
+        sweeps = [replace(sweep, cells=sweep.cells | {cell: 2 * sweep.cells[cell]}) for sweep in self.sweeps]
+        return Costs(sweeps, self.measured)
+
+    def pair(self, draft: str) -> Pair:
+        """Target and draft with the overhead of a round over a plain step; ValueError where one was not timed."""
+        needed = [TARGET] if draft in FREE else [TARGET, draft]
+        for model in needed:
+            if model not in self.models:
+                timed = ", ".join(self.models) or "nothing"
+                raise ValueError(f"costs: found times of {timed}, expected those of {model}: measure them too")
+        tables = [self.table(model) for model in needed]
+        return Pair(*tables, overhead=self.overhead)
 
     @property
     def drawing(self) -> float:
@@ -89,16 +106,20 @@ class Costs:
         ]
 
 
-def append(path: pathlib.Path, sweep: Sweep) -> None:
-    """Add one sweep to a costs file, beginning it where there is none; half a line left by a crash is cut off."""
-    whole = path.read_bytes().rpartition(b"\n") if path.exists() else (b"", b"", b"")
-    size = len(whole[0] + whole[1])
-    head = "" if size else json.dumps({"format": FORMAT, "version": VERSION}) + "\n"
+def journal(path: pathlib.Path, measured: Mapping[str, Any]) -> jsonl.Journal:
+    """The file of the sweeps of these models on this machine, new or to go on with."""
+    return jsonl.Journal(path, FORMAT, VERSION, measured)
+
+
+def record(sweep: Sweep) -> dict[str, Any]:
+    """A sweep as a line of the file."""
     cells = [[*cell, seconds] for cell, seconds in sweep.cells.items()]
-    line = json.dumps({"cells": cells, "control": sweep.control, "accept": sweep.accept}) + "\n"
-    with path.open("ab") as file:
-        file.truncate(size)
-        file.write((head + line).encode())
+    return {"cells": cells, "control": sweep.control, "accept": sweep.accept}
+
+
+def of_records(lines: list[dict[str, Any]], path: pathlib.Path) -> list[Sweep]:
+    """The sweeps that lines hold; ValueError naming path and line where one holds none."""
+    return [_sweep(line, f"{path}:{number}") for number, line in enumerate(lines, start=2)]
 
 
 def read(path: pathlib.Path) -> Costs:
@@ -106,27 +127,15 @@ def read(path: pathlib.Path) -> Costs:
 
     Raises ValueError naming path and line for another format or version and for a broken line.
     """
-    head, *lines = path.read_text().split("\n")
-    if not lines:
+    if b"\n" not in path.read_bytes():
         return Costs()
-    found = _object(head)
-    if (found.get("format"), found.get("version")) != (FORMAT, VERSION):
-        raise ValueError(f"{path}: found {head[:60]!r}, expected version {VERSION} of {FORMAT}: measure again")
-    return Costs([_sweep(line, f"{path}:{number}") for number, line in enumerate(lines[:-1], start=2)])
+    measured, lines = jsonl.read(path, FORMAT, VERSION)
+    return Costs(of_records(lines, path), measured)
 
 
-def _sweep(line: str, place: str) -> Sweep:
+def _sweep(line: Mapping[str, Any], place: str) -> Sweep:
     try:
-        record = json.loads(line)
-        cells = {Cell(*shape): seconds for *shape, seconds in record["cells"]}
-        return Sweep(cells, tuple(record["control"]), tuple(record["accept"]))
+        cells = {Cell(*shape): seconds for *shape, seconds in line["cells"]}
+        return Sweep(cells, tuple(line["control"]), tuple(line["accept"]))
     except (ValueError, TypeError, KeyError):
-        raise ValueError(f"{place}: found no sweep, expected one per line as specmath run wrote them") from None
-
-
-def _object(line: str) -> dict:
-    try:
-        found = json.loads(line)
-    except json.JSONDecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}
+        raise ValueError(f"{place}: found no sweep, expected one per line as specmath wrote them") from None

@@ -23,6 +23,8 @@ from validate.lines import RoundLine
 from validate.trace import Trace
 from validate.workload import halves
 
+EVERYTHING = "all"  # the name of all domains together
+
 
 @dataclass(frozen=True)
 class Run:

@@ -1,45 +1,72 @@
-"""Measure the cost table of a model: one forward over n new tokens after a context, in one sequence or several.
+"""Measure the cost table of models: one forward over n new tokens after a context, in one sequence or several.
 
 Every shape is warmed, the cells of a sweep run in a fresh random order, and one cell is repeated at the end of
 each sweep: its drift is printed beside the table. Sweeps may be spread over a run, so that the table sees the same
-machine as what it predicts.
+machine as what it predicts. One cache serves all cells of a model: the context is noise, whose length is moved.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from validate.costs import Cell, Sweep
+from validate.arrays import Arrays
+from validate.clock import Clock
+from validate.costs import TARGET, Cell, Sweep
 from validate.decoder import Decoder, Streams
-from validate.drafters import Proposal
+from validate.drafters import Nothing, Proposal
 from validate.loading import Loaded
-from validate.model import Model
+from validate.model import Model, out_of_memory
+from validate.models import Models, Settings
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What to time: tokens per forward of the target and of a draft, tokens cached before, sequences side by side."""
+
+    lengths: Sequence[int]
+    contexts: Sequence[int]
+    batches: Sequence[int] = (1,)
+    draft_lengths: Sequence[int] = (1, 2)
+
+    def of(self, model: str) -> Sequence[int]:
+        """Tokens per forward of one model."""
+        return self.lengths if model == TARGET else self.draft_lengths
+
+    @property
+    def capacity(self) -> int:
+        """Tokens of the longest sequence."""
+        return max(self.contexts) + max(*self.lengths, *self.draft_lengths)
 
 
 class CostBench:
-    """Times forwards of each model over its lengths at each batch and context, and the acceptance of k drafts.
+    """Times forwards of the target and every draft model over some shapes, and the acceptance of the deepest k.
 
-    `lengths` maps "target", and "draft" if there is one, to the n to time; the acceptance timed is that of `decoder`.
+    `cells` are those that fit the memory: a batch that does not is left out, which `say` is told. Raises ValueError
+    for a context that the models do not hold, and where not even the smallest batch fits.
     """
 
-    def __init__(
-        self,
-        models: dict[str, Loaded],
-        lengths: dict[str, Sequence[int]],
-        contexts: Sequence[int],
-        decoder: Decoder,
-        batches: Sequence[int] = (1,),
-    ) -> None:
-        self._decoder = decoder
+    def __init__(self, models: Models, settings: Settings, shapes: Shapes, say: Callable[[str], None] = print) -> None:
+        room = models.context - (shapes.capacity - max(shapes.contexts))
+        if max(shapes.contexts) > room:
+            longest = shapes.capacity - max(shapes.contexts)
+            found = f"found {max(shapes.contexts)} tokens, expected at most {room} before {longest} more"
+            raise ValueError(f"context: {found}")
+        self._shapes, self._say, self._vocabulary = shapes, say, models.vocabulary
         self._rng = np.random.default_rng(0)
-        self._models = {
-            (name, batch, context): self._filled(loaded, batch, context, max(lengths[name]))
-            for name, loaded in models.items()
+        target = Model(models.target, capacity=1, vocabulary=models.vocabulary)
+        nothing, clock = Nothing(Arrays.on(target.device), models.vocabulary), Clock(settings.device)
+        self._decoder = Decoder(target, nothing, settings.sampler, clock, frozenset(), k=max(settings.ks))
+        self._models: dict[str, Model] = {}
+        batches = self._fitting({TARGET: models.target, **models.drafts})
+        self.cells = [
+            Cell(name, n, batch, context)
+            for name in self._models
             for batch in batches
-            for context in contexts
-        }
-        self.cells = [Cell(name, n, batch, context) for name, batch, context in self._models for n in lengths[name]]
+            for context in shapes.contexts
+            for n in shapes.of(name)
+        ]
 
     def warm(self) -> None:
         """Run every shape once, untimed."""
@@ -52,23 +79,42 @@ class CostBench:
         control = cells[self.cells[0]], self._forward(self.cells[0])
         return Sweep(cells, control, (self._accept(0), self._accept(self._decoder.k)))
 
-    def _filled(self, loaded: Loaded, batch: int, context: int, longest: int) -> Model:
-        vocabulary = self._decoder.target.vocabulary
-        model = Model(loaded, capacity=context + longest, vocabulary=vocabulary)
-        model.forward(self._tokens(batch, context), keep=1)
-        return model
+    def _fitting(self, loaded: dict[str, Loaded]) -> list[int]:
+        """The batches whose largest forwards fit, tried from the largest, so that its cache serves the others."""
+        fitting: list[int] = []
+        for batch in sorted(self._shapes.batches, reverse=True):
+            if not fitting:
+                capacity = self._shapes.capacity
+                self._models = {n: Model(m, capacity=capacity, vocabulary=self._vocabulary) for n, m in loaded.items()}
+            try:
+                self._try(batch)
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not out_of_memory(error):
+                    raise
+                self._say(f"out of memory with {batch} sequences side by side; left out")
+                continue
+            fitting.append(batch)
+        if not fitting:
+            raise ValueError(f"out of memory for {min(self._shapes.batches)} sequences; use a shorter --context")
+        return fitting[::-1]
+
+    def _try(self, batch: int) -> None:
+        context = max(self._shapes.contexts)
+        for name, model in self._models.items():
+            model.rewind(0)
+            model.forward(self._tokens(batch, 1), keep=1)
+            self._forward(Cell(name, max(self._shapes.of(name)), batch, context))
 
     def _tokens(self, batch: int, n: int) -> list[list[int]]:
         return self._rng.integers(self._decoder.target.vocabulary, size=(batch, n)).tolist()
 
     def _forward(self, cell: Cell) -> float:
-        model = self._models[cell.model, cell.batch, cell.context]
+        model, clock = self._models[cell.model], self._decoder.clock
+        model.pretend(cell.context)
         tokens = self._tokens(cell.batch, cell.n)
-        started = self._decoder.clock.now()
-        model.forward(tokens, keep=0 if cell.model == "target" else 1)
-        elapsed = self._decoder.clock.now() - started
-        model.rewind(cell.context)
-        return elapsed
+        started = clock.now()
+        model.forward(tokens, keep=0 if cell.model == TARGET else 1)
+        return clock.now() - started
 
     def _accept(self, drafted: int) -> float:
         target, clock = self._decoder.target, self._decoder.clock
@@ -78,3 +124,9 @@ class CostBench:
         started = clock.now()
         self._decoder.judge(logits, proposal, Streams.seeded(0))
         return clock.now() - started
+
+
+def spanned(lengths: Iterable[int], k: int, budget: int) -> Shapes:
+    """The shapes that rounds of up to k drafts ask for, over contexts of such lengths and so many tokens after."""
+    known = sorted(lengths)
+    return Shapes(range(1, k + 2), sorted({known[0], known[-1] + budget}))

@@ -8,6 +8,7 @@ from transformers import cache_utils
 
 from validate.loading import Loaded
 
+ALLOCATION = "can't allocate memory"
 REWINDABLE_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
 
 
@@ -60,6 +61,14 @@ class Model:
         for layer in self._layers:
             layer.length = length
 
+    @torch.inference_mode()
+    def pretend(self, length: int) -> None:
+        """Go on as if `length` tokens had been read, noise standing in for those that were not: for timing alone."""
+        if self._layers[0].keys is None or not 0 <= length <= self.capacity:
+            raise ValueError(f"{self.name}: cannot pretend {length} of {self.capacity} tokens before the first forward")
+        for layer in self._layers:
+            layer.pretend(length)
+
 
 class _Layer(cache_utils.CacheLayerMixin):
     """Keys and values [batch, heads, capacity, head_dim] of which the first `length` positions count."""
@@ -70,6 +79,7 @@ class _Layer(cache_utils.CacheLayerMixin):
         super().__init__()
         self.capacity = capacity
         self.length = 0
+        self._noisy = False
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Allocate for shapes, dtype and device of the first states that come."""
@@ -78,21 +88,30 @@ class _Layer(cache_utils.CacheLayerMixin):
             torch.zeros(*states.shape[:2], self.capacity, states.shape[3], dtype=states.dtype, device=states.device)
             for states in (key_states, value_states)
         )
-        self.is_initialized = True
+        self.is_initialized, self._noisy = True, False
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write new keys and values behind the length; views of all that count now."""
-        if self.keys is None or (not self.length and self.keys.shape[0] != key_states.shape[0]):
+        rows = key_states.shape[0]
+        if self.keys is None or (not self.length and self.keys.shape[0] < rows):
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None
         assert self.values is not None
         end = self.length + key_states.shape[2]
-        self.keys[:, :, self.length : end] = key_states
-        self.values[:, :, self.length : end] = value_states
+        self.keys[:rows, :, self.length : end] = key_states
+        self.values[:rows, :, self.length : end] = value_states
         self.length = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
+        return self.keys[:rows, :, :end], self.values[:rows, :, :end]
+
+    def pretend(self, length: int) -> None:
+        """Noise in every position once, from then on a matter of the length."""
+        if not self._noisy:
+            for states in (self.keys, self.values):
+                assert states is not None
+                states.normal_()
+        self._noisy, self.length = True, length
 
     def get_mask_sizes(self, query_length: int | torch.Tensor) -> tuple[int, int]:
         """Length and offset of the mask; transformers 5.0 gives the positions, later releases their number."""
@@ -108,6 +127,11 @@ class _Layer(cache_utils.CacheLayerMixin):
     def get_max_cache_shape(self) -> int:
         """The name of get_max_length in transformers 5.0."""
         return self.capacity
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on a device or on the host."""
+    return isinstance(error, torch.OutOfMemoryError) or ALLOCATION in str(error)
 
 
 def refuse_if_not_rewindable(loaded: Loaded) -> None:

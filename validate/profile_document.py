@@ -41,7 +41,7 @@ class Best:
     speedup: Estimate | None
 
 
-def profile_document(scored: Scored, pairs_of: Mapping[str, Pair | None], k_max: int, source: str) -> dict[str, Any]:
+def profile_document(scored: Scored, pairs_of: Mapping[str, Pair], k_max: int, source: str) -> dict[str, Any]:
     """Acceptance of every draft at every depth; speedups at the prices of each draft's own pair, None without.
 
     Raises ValueError where there is no text to speak of.
@@ -106,7 +106,7 @@ def _pairs_by_domain(profiles: Sequence[DraftProfile]) -> dict[str, list[dict[st
     return found
 
 
-def _best(profiles: Sequence[DraftProfile], pairs_of: Mapping[str, Pair | None]) -> Best:
+def _best(profiles: Sequence[DraftProfile], pairs_of: Mapping[str, Pair]) -> Best:
     candidates = [
         Best(p.draft.name, k, p.block_efficiency(k), p.speedup(k, pair) if pair else None)
         for p in profiles

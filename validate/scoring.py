@@ -14,7 +14,7 @@ import torch
 
 from validate.arrays import Arrays
 from validate.loading import Loaded, common_vocabulary
-from validate.model import Model
+from validate.model import Model, out_of_memory
 from validate.sampler import Sampler
 from validate.scores import DraftRow, Score
 from validate.texts import Text
@@ -22,7 +22,6 @@ from validate.texts import Text
 CELLS = 1 << 23  # logits of one piece of one model: 32 MB in float32, their laws in double precision beside them
 ROWS = 16  # texts side by side at most
 SIMILAR = 1.3  # longest over shortest of a batch
-ALLOCATION = "can't allocate memory"
 
 
 class Scorer:
@@ -60,7 +59,7 @@ class Scorer:
             waiting = waiting[len(batch) :]
 
     def _halve(self, batch: Sequence[Text], error: RuntimeError) -> None:
-        if not isinstance(error, torch.OutOfMemoryError) and ALLOCATION not in str(error):
+        if not out_of_memory(error):
             raise error
         if len(batch) == 1:
             text = f"prompt {batch[0].prompt!r} of {_length(batch[0])} tokens"

@@ -2,14 +2,18 @@
 
 import json
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from validate import conclude, costs, folder, report, sections, trace, workload
-from validate.console import Step, say, watched
+from validate import costs, folder, prediction, report, sections, trace, workload
+from validate.console import say, watched
 from validate.loading import placement
+from validate.models import Settings
 from validate.sampler import Sampler
-from validate.study import Settings, Study
+from validate.scores import FILE as SCORES
+from validate.study import Study, traces
+from validate.study_document import study_document
+from validate.texts import FILE as TEXTS
 
 try:
     from validate import charts
@@ -39,37 +43,34 @@ def prompts_of(options: Mapping[str, Any]) -> list[workload.Prompt]:
     return workload.first(workload.read_prompts(options["prompts"]), options["per_domain"])
 
 
-def _finished(options: Mapping[str, Any], place: pathlib.Path) -> tuple[dict[str, Any], list[str]]:
-    say(f"loading {options['target']}")
-    study = Study(_settings(options), prompts_of(options), place)
-    with folder.resumable(place, COMMAND):
-        goes_on = (place / folder.SETTINGS).exists()
-        if not goes_on:
-            folder.begin(place, COMMAND, options)
-        for _ in watched(_steps(study, goes_on)):
-            pass
-        return _concluded(place)
-
-
-def _steps(study: Study, goes_on: bool) -> Iterator[Step]:
-    """The prompts of a study as they are finished."""
-    places = {prompt.id: number for number, prompt in enumerate(study.prompts, 1)}
-    for prompt in study.run(resume=goes_on):
-        yield Step("decoded", places[prompt.id], len(places), f"{prompt.id} ({prompt.domain})")
-
-
-def _settings(options: Mapping[str, Any]) -> Settings:
+def settings_of(options: Mapping[str, Any], *, drafts: Sequence[str], ks: Sequence[int]) -> Settings:
+    """The settings that options of the command line ask for."""
     sampler = Sampler(*(options[name] for name in ("temperature", "top_k", "top_p", "min_p")))
     rest = (options[name] for name in ("tokens", "seed", "device", "dtype"))
-    return Settings(options["target"], options["draft"], options["k"], sampler, *rest)
+    return Settings(options["target"], tuple(dict.fromkeys(drafts)), tuple(sorted(set(ks))), sampler, *rest)
 
 
-def _concluded(place: pathlib.Path) -> tuple[dict[str, Any], list[str]]:
+def _finished(options: Mapping[str, Any], place: pathlib.Path) -> tuple[dict[str, Any], list[str]]:
+    say(f"loading {options['target']}")
+    settings = settings_of(options, drafts=options["draft"], ks=options["k"])
+    study = Study(settings, prompts_of(options), place, say)
+    with folder.resumable(place, COMMAND):
+        if not (place / folder.SETTINGS).exists():
+            folder.begin(place, COMMAND, options)
+        for _ in watched(study.steps()):
+            pass
+        return _concluded(place, settings)
+
+
+def _concluded(place: pathlib.Path, settings: Settings) -> tuple[dict[str, Any], list[str]]:
     """What the files of a run show, written beside them; and the paths of all."""
-    document = conclude.run_document(trace.read(place / trace.FILE), costs.read(place / costs.FILE))
+    paths = traces(place, settings.cells)
+    read = {cell: trace.read(path) for cell, path in paths.items()}
+    document = study_document(read, costs.read(place / costs.FILE), prediction.read(place))
     made = {REPORT_JSON: json.dumps(document, allow_nan=False, indent=1).encode(), **_charts(document)}
     chart = next((name for name in made if name.endswith(".svg")), "")
-    files = [trace.FILE, costs.FILE, folder.SETTINGS, *made, REPORT_TEXT]
+    kept = [TEXTS, SCORES, costs.FILE, prediction.FILE, *(str(path.relative_to(place)) for path in paths.values())]
+    files = [*kept, folder.SETTINGS, *made, REPORT_TEXT]
     made[REPORT_TEXT] = report.markdown(document, files, chart).encode()
     for name, content in made.items():
         folder.write(place, name, content)

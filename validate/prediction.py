@@ -1,0 +1,186 @@
+"""The speedups of every cell, predicted from scored texts and costs before anything is drafted, and written down.
+
+A prediction's interval is one for what the run will measure on the same prompts. Three things part the two:
+
+    table      medians over sweeps: sweeps drawn again, all cells of a sweep together
+    run        the clock beside the table, text by text: s^2 = var log(plain seconds / priced seconds) by text. A cell
+               decodes P texts once and plain decoding twice: s^2 (1 + 1/2) sum w^2, w the texts' shares of the seconds
+    level      log(sum of plain seconds / sum of priced seconds): what the table misses of plain decoding it may miss
+               of a round
+
+and where the target samples, acceptance: the texts of the run are others than those that were scored, so that the
+spread by text counts twice. Their variances add up; Student's t has the degrees of freedom of all texts.
+"""
+
+import json
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from specmath.cost import Pair
+from specmath.estimate import Estimate, quotient
+from specmath.intervals import student
+from specmath.replay import Replay
+from validate import folder as files
+from validate.compare import Breakdown
+from validate.costs import Costs
+from validate.document import nulled
+from validate.fit import EVERYTHING
+from validate.pricing import Parts, priced
+from validate.scores import DraftScores
+from validate.texts import Text, digest
+
+FORMAT, VERSION, FILE = "specmath.prediction", 1, "prediction.json"
+REDRAWN, LEVEL = 400, 0.95
+METHOD = "replayed rounds at table prices; interval for a run on the same prompts"
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One cell: the speedup with the interval that a run should fall in, and its mean round in plain steps."""
+
+    domain: str
+    draft: str
+    k: int
+    speedup: Estimate
+    breakdown: Breakdown
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Forecasts by domain, "all" among them, draft and k; the digest of the texts below them, and when it was."""
+
+    forecasts: tuple[Forecast, ...]
+    texts: str
+    made: str
+
+    def of(self, domain: str, draft: str, k: int) -> Forecast:
+        """One forecast; ValueError where there is none."""
+        for forecast in self.forecasts:
+            if (forecast.domain, forecast.draft, forecast.k) == (domain, draft, k):
+                return forecast
+        raise ValueError(f"prediction: found none of {draft} with k = {k} on {domain}, expected one: start anew")
+
+
+def predict(
+    texts: Sequence[Text], drafts: Sequence[DraftScores], costs: Costs, ks: Sequence[int], *, greedy: bool
+) -> Prediction:
+    """Price the replayed rounds of every draft at every k; by domain and in all."""
+    domains = [*dict.fromkeys(text.domain for text in texts), EVERYTHING]
+    forecasts = []
+    for draft in drafts:
+        for k in ks:
+            prices = _Prices(texts, draft, costs, k)
+            forecasts += [prices.forecast(domain, greedy=greedy) for domain in domains]
+    return Prediction(tuple(forecasts), digest(texts), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
+
+
+def write(folder: pathlib.Path, found: Prediction) -> None:
+    """The prediction as a file, whole or not at all."""
+    record = {"format": FORMAT, "version": VERSION, **nulled(asdict(found))}
+    files.write(folder, FILE, json.dumps(record, allow_nan=False, indent=1).encode())
+
+
+def read(folder: pathlib.Path) -> Prediction:
+    """The prediction of a folder; ValueError where it is none of this version."""
+    try:
+        found = json.loads((folder / FILE).read_text())
+        known = (found.pop("format"), found.pop("version"))
+    except (ValueError, KeyError, AttributeError):
+        known = ("nothing", 0)
+    if known != (FORMAT, VERSION):
+        raise ValueError(f"{folder / FILE}: found {known[0]} version {known[1]}, expected {FORMAT} version {VERSION}")
+    return Prediction(**found | {"forecasts": tuple(map(_forecast, found["forecasts"]))})
+
+
+class _Prices:
+    """One draft at one k: seconds by text at the table's prices, and at those of redrawn sweeps."""
+
+    def __init__(self, texts: Sequence[Text], draft: DraftScores, costs: Costs, k: int) -> None:
+        self.texts, self.draft, self.k = texts, draft, k
+        self._replay, self._costs = Replay(draft.ratios), costs
+        self.parts = self._priced(costs.pair(draft.name))
+        self._redrawn = self._redraw()
+
+    def forecast(self, domain: str, *, greedy: bool) -> Forecast:
+        """Of the texts of one domain, or of all."""
+        at = np.array([domain in (EVERYTHING, text.domain) for text in self.texts])
+        plain, seconds = self.parts.plain[at], self.parts.seconds[at]
+        value = float(plain.sum() / seconds.sum())
+        variance = self._table(at) + self._run(at) + self._level()
+        if not greedy:
+            variance += _acceptance(plain, seconds)
+        half = math.nan
+        if len(self.texts) > 1:
+            half = student(LEVEL, len(self.texts)) * math.sqrt(variance)
+        low, high = value * math.exp(-half), value * math.exp(half)
+        speedup = Estimate(value, low, high, LEVEL, int(at.sum()), METHOD)
+        return Forecast(domain, self.draft.name, self.k, speedup, self._breakdown(at))
+
+    def _priced(self, pair: Pair) -> Parts:
+        return priced(self._replay, self.draft, self.texts, pair, self.k)
+
+    def _redraw(self) -> tuple[np.ndarray, np.ndarray]:
+        """Seconds [R, P] of plain decoding and of the rounds over R draws of the sweeps.
+
+        Both are linear in the table's cells, so that one price for each cell's change gives them all.
+        """
+        times = self._costs.times()
+        base = np.array([np.median(seconds) for seconds in times.values()])
+        rng = np.random.default_rng(0)
+        draws = rng.integers(len(self._costs.sweeps), size=(REDRAWN, len(self._costs.sweeps)))
+        drawn = np.stack([np.median(seconds[draws], axis=1) for seconds in times.values()], axis=1)
+        slopes = [self._slope(cell) for cell in times]
+        plain, spec = (np.stack(side) for side in zip(*slopes, strict=True))
+        change = drawn / base - 1
+        return self.parts.plain + change @ plain, self.parts.seconds + change @ spec
+
+    def _slope(self, cell: Any) -> tuple[np.ndarray, np.ndarray]:
+        """What doubling the time of one cell adds to the seconds of each text."""
+        parts = self._priced(self._costs.doubled(cell).pair(self.draft.name))
+        return parts.plain - self.parts.plain, parts.seconds - self.parts.seconds
+
+    def _table(self, at: np.ndarray) -> float:
+        plain, spec = (side[:, at].sum(axis=1) for side in self._redrawn)
+        return float(np.var(np.log(plain / spec), ddof=1))
+
+    def _run(self, at: np.ndarray) -> float:
+        share = self.parts.seconds[at] / self.parts.seconds[at].sum()
+        return self._spread * 1.5 * float(np.sum(share**2))
+
+    @property
+    def _clocked(self) -> np.ndarray:
+        """Seconds that each text took to write, [P]."""
+        return np.array([text.seconds or math.nan for text in self.texts])
+
+    @property
+    def _spread(self) -> float:
+        return float(np.nanvar(np.log(self._clocked / self.parts.plain), ddof=1)) if len(self.texts) > 1 else math.nan
+
+    def _level(self) -> float:
+        known = ~np.isnan(self._clocked)
+        return math.log(self._clocked[known].sum() / self.parts.plain[known].sum()) ** 2
+
+    def _breakdown(self, at: np.ndarray) -> Breakdown:
+        tokens = sum(text.tokens for text, chosen in zip(self.texts, at, strict=True) if chosen)
+        rounds, plain = self.parts.rounds[at].sum(), self.parts.plain[at].sum()
+        unit = plain / tokens * rounds
+        shares = (float(getattr(self.parts, part)[at].sum() / unit) for part in ("draft", "verify", "overhead"))
+        return Breakdown(float(tokens / rounds), *shares)
+
+
+def _acceptance(plain: np.ndarray, seconds: np.ndarray) -> float:
+    """Relative variance of the quotient over texts, those scored and as many to come."""
+    found = quotient([plain], [seconds], ahead=len(plain))
+    half = found.half_width / student(LEVEL, found.prompts) if found.prompts > 1 else math.nan
+    return (half / found.value) ** 2
+
+
+def _forecast(record: Mapping[str, Any]) -> Forecast:
+    speedup: dict[str, Any] = {n: math.nan if value is None else value for n, value in record["speedup"].items()}
+    return Forecast(**{**record, "speedup": Estimate(**speedup), "breakdown": Breakdown(**record["breakdown"])})

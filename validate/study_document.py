@@ -1,0 +1,119 @@
+"""What a study showed, as the JSON object of `specmath run`: every cell's prediction held against its run.
+
+The cell that was predicted to be fastest leads: it was chosen before anything was drafted, so that its measurement is
+not the luckiest of many. Its own trace gives what `conclude.run_document` says of one trace.
+"""
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from specmath.acceptance import BetaGeometric, Geometric, Markov, NotIdentifiable, Positional
+from specmath.estimate import select
+from validate.compare import Comparison, decide, gap, measured_breakdown
+from validate.conclude import run_document
+from validate.costs import Costs
+from validate.document import nulled
+from validate.fit import EVERYTHING, Sample, control_ratio, measured_speedup, sample_of
+from validate.prediction import Forecast, Prediction
+from validate.trace import Trace
+
+FAMILIES = (Geometric, Positional, BetaGeometric, Markov)
+HELD_OUT = ("cells", "total", "gap")
+Cell = tuple[str, int]
+
+
+def study_document(traces: Mapping[Cell, Trace], costs: Costs, prediction: Prediction) -> dict[str, Any]:
+    """Cells by domain, draft and k, in all, and the leading cell in full.
+
+    Raises ValueError where no prompt was finished in every arm or the prediction lacks a cell.
+    """
+    leading = _fastest(prediction, list(traces), EVERYTHING)
+    document = run_document(traces[leading], costs)
+    samples = {cell: sample_of(trace) for cell, trace in traces.items()}
+    domains = samples[leading].domains
+    cells = [
+        _cell(prediction.of(domain, *cell), sample.of(domain)) for domain in domains for cell, sample in samples.items()
+    ]
+    totals = [_cell(prediction.of(EVERYTHING, *cell), sample) for cell, sample in samples.items()]
+    total = next(t for t in totals if (t["draft"], t["k"]) == leading)
+    verdicts = document["verdicts"] | _verdicts(prediction, samples, domains, costs)
+    return document | nulled(
+        {
+            "next": document["next"] if len(traces) == 1 else _plan(verdicts),
+            "held_out": {name: document[name] for name in HELD_OUT},
+            "cells": cells,
+            "totals": totals,
+            "total": {name: total[name] for name in ("predicted", "measured", "error", "inside")},
+            "gap": total["gap"],
+            "accuracy": _accuracy(cells, [control_ratio(samples[leading].of(domain)) for domain in domains]),
+            "verdicts": verdicts,
+            "laws": {f"{draft}, k = {k}": _laws(sample) for (draft, k), sample in samples.items()},
+            "predicted_at": prediction.made,
+        }
+    )
+
+
+def _fastest(prediction: Prediction, cells: Sequence[Cell], domain: str) -> Cell:
+    return max(cells, key=lambda cell: prediction.of(domain, *cell).speedup.value)
+
+
+def _cell(forecast: Forecast, sample: Sample) -> dict[str, Any]:
+    """One prediction beside its measurement, and why they differ: log(predicted / measured) by cause."""
+    found = Comparison(forecast.domain, forecast.draft, forecast.k, forecast.speedup, measured_speedup(sample))
+    why = gap(forecast.breakdown, measured_breakdown(sample))
+    return vars(found) | {"error": found.error, "inside": found.inside, "gap": why}
+
+
+def _accuracy(cells: Sequence[Mapping[str, Any]], controls: Sequence[float]) -> dict[str, Any]:
+    """Errors of all cells, how many stated intervals held, and plain decoding against itself by domain."""
+    errors, noise = [abs(cell["error"]) for cell in cells], [abs(ratio - 1) for ratio in controls]
+    judged = [cell["inside"] for cell in cells if cell["inside"] is not None]
+    return {
+        "cells": len(cells),
+        "median_error": median(errors),
+        "worst_error": max(errors),
+        "inside": sum(judged),
+        "judged": len(judged),
+        "control": {"median": median(noise), "worst": max(noise)},
+    }
+
+
+def _verdicts(
+    prediction: Prediction, samples: Mapping[Cell, Sample], domains: Sequence[str], costs: Costs
+) -> dict[str, dict[str, Any]]:
+    """By domain, the verdict on the cell that was predicted to be fastest there."""
+    found = {}
+    for domain in domains:
+        draft, k = _fastest(prediction, list(samples), domain)
+        verdict = decide(samples[draft, k].of(domain), costs.pair(draft), k)
+        chosen = {name: getattr(verdict, name) for name in ("verdict", "k", "more_prompts", "reason")}
+        found[domain] = chosen | {"draft": draft}
+    return found
+
+
+def _plan(verdicts: Mapping[str, Mapping[str, Any]]) -> str:
+    """Which draft at which k for which kinds of text, where to decode plainly, and where to measure more."""
+    kinds: dict[str, list[str]] = {}
+    for domain, found in verdicts.items():
+        what = {
+            "use": f"use {found['draft']} with k = {found['k']} for",
+            "dont_use": "decode plainly for",
+            "measure_more": "decode more prompts of",
+        }[found["verdict"]]
+        kinds.setdefault(what, []).append(domain)
+    return "; ".join(f"{what} {', '.join(domains)}" for what, domains in kinds.items())
+
+
+def _laws(sample: Sample) -> dict[str, Any]:
+    """Which families say most of held-out prompts, and which of them is the simplest not rejected."""
+    try:
+        found = select(FAMILIES, sample.rounds)
+    except NotIdentifiable as unknown:
+        return {"chosen": None, "ranking": [], "missing": str(unknown)}
+    ranking = [
+        {"law": c.name, "params": vars(c.fit.law), "held_out": c.held_out, "difference": c.difference}
+        | {"rejected": bool(c.rejected)}
+        for c in found.ranking
+    ]
+    return {"chosen": found.simplest.name, "ranking": ranking, "missing": list(found.not_identifiable)}
