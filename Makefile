@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint coverage mutation figures bench wheel clean
+.PHONY: demo test test-slow lint coverage mutation figures bench gpu wheel clean
 
 demo: $(READY)
 	$(BIN)/specmath run
@@ -33,6 +33,9 @@ figures: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m bench
+
+gpu: $(READY)
+	$(BIN)/python -m bench.gpu
 
 wheel: $(READY)
 	PYTHON=$(PYTHON) bash bench/wheel.sh

@@ -1,18 +1,22 @@
 """Made-up traces and costs with known answers, for the tests of what is concluded from them."""
 
+from validate.compare import predicted_breakdown
 from validate.costs import Cell, Costs, Sweep
+from validate.fit import EVERYTHING, predicted_speedup, sample_of
 from validate.lines import DoneLine, Header, PromptLine, RoundLine
+from validate.prediction import Forecast, Prediction
+from validate.study_document import study_document
 from validate.trace import Trace
 
 STEP, VERIFY = 1.0, {1: 1.0, 2: 1.6, 3: 2.0, 4: 1.8, 5: 1.5}
 K = 4
 
 
-def costs(*, draft=None, step=STEP):
+def costs(*, draft=None, step=STEP, name="D"):
     """A table without noise: VERIFY plain steps for n tokens, at every context from 0 to 1000."""
     cells = {Cell("target", n, 1, context): step * v for n, v in VERIFY.items() for context in (0, 1000)}
     if draft:
-        cells |= {Cell("draft", n, 1, context): step * draft * n for n in (1, 2) for context in (0, 1000)}
+        cells |= {Cell(name, n, 1, context): step * draft * n for n in (1, 2) for context in (0, 1000)}
     return Costs([Sweep(cells, (1.0, 1.0), (0.0, 0.0))] * 3)
 
 
@@ -47,3 +51,21 @@ def trace(outcomes_by_prompt, *, domain=lambda prompt: prompt.split("-")[0], slo
             lines += made
             done.append(DoneLine(prompt, arm, tokens + 1, seconds, 0.1, repeat))
     return Trace(head or header(), tuple(prompts), tuple(lines), tuple(done))
+
+
+def predicted(traces, prices):
+    """A prediction that is right about acceptance: the rounds that happened, at table prices."""
+    forecasts = []
+    for (draft, k), found in traces.items():
+        sample, pair = sample_of(found), prices.pair(draft)
+        for domain in (*sample.domains, EVERYTHING):
+            of = sample if domain == EVERYTHING else sample.of(domain)
+            speedup = predicted_speedup(of, pair, k=k, ahead=len(of.prompts))
+            forecasts.append(Forecast(domain, draft, k, speedup, predicted_breakdown(of, pair, k)))
+    return Prediction(tuple(forecasts), "0" * 64, "2026-01-01T00:00:00Z")
+
+
+def study(*found, prices=None):
+    """The document of a study whose cells left these traces."""
+    traces, prices = {(trace.header.draft, trace.header.k): trace for trace in found}, prices or costs()
+    return study_document(traces, prices, predicted(traces, prices))

@@ -40,5 +40,6 @@ def write_trace(path, found):
 
 def write_costs(path, found):
     """The costs as a file."""
+    file = costs.journal(path, found.measured)
     for sweep in found.sweeps:
-        costs.append(path, sweep)
+        file.append(costs.record(sweep))

@@ -11,12 +11,11 @@ from matplotlib.image import imread
 
 from tests import runs, synthetic
 from validate.charts import MEASURED, NAME, PREDICTED, rendered, speedups
-from validate.conclude import run_document
 from validate.sections import headline
 
 
 def run(alphas, **how):
-    return run_document(synthetic.trace(alphas, **how), runs.costs())
+    return runs.study(synthetic.trace(alphas, **how))
 
 
 def chart(document):
@@ -75,12 +74,14 @@ def test_an_interval_beyond_the_frame_ends_in_an_arrow_and_does_not_shrink_the_r
     assert not marks(chart(mixed), PREDICTED, "<")
 
 
-def test_without_a_held_out_half_the_label_says_that_the_prompts_are_the_same():
-    document = run({"json": 0.9, "prose": 0.05}, prompts=1)
+def test_of_several_cells_each_kind_of_text_shows_the_one_that_leads_there():
+    slow = synthetic.trace({"json": 0.9, "prose": 0.05}, head=runs.header(draft="D"), draft=0.1, seed=1)
+    document = runs.study(synthetic.trace({"json": 0.9, "prose": 0.05}, seed=1), slow, prices=runs.costs(draft=0.1))
+    assert len(document["cells"]) == 4
     figure = chart(document)
-    texts = {text.get_text() for text in figure.axes[0].texts}
-    assert "same prompts at table prices" in texts
-    assert len(marks(figure, MEASURED, "s")) == 3
+    assert [x for x, _ in marks(figure, MEASURED, "s")] == pytest.approx(
+        [*(document["domains"][d]["speedup"]["value"] for d in ("json", "prose")), document["speedup"]["value"]]
+    )
 
 
 def test_nothing_drawn_leaves_the_figure(mixed):

@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from tests import runs, synthetic
-from validate import cli, costs, trace
-from validate.workload import Prompt
+from validate import cli, costs, prediction, trace
+from validate.console import Step
 
 ROOT = pathlib.Path(__file__).parent.parent
 CLOSED = ("speedup", "--alpha", "0.75", "--k", "4", "--c", "0.02")
@@ -186,26 +186,26 @@ class FakeStudy:
     stop: BaseException | None = None
     seen: tuple = ()
 
-    def __init__(self, settings, prompts, folder):
+    def __init__(self, settings, prompts, folder, say):
         FakeStudy.seen = (settings, prompts, folder)
-        names = {line.prompt: line.domain for line in self.whole.prompts}
-        self.prompts = [
-            Prompt(name, domain, ({"role": "user", "content": name},), "") for name, domain in names.items()
-        ]
         self.folder = folder
 
-    def run(self, *, resume=False):
-        path = self.folder / trace.FILE
-        assert resume == path.exists()
-        head = self.whole.header
+    def steps(self):
+        cell, path, prices = ("lookup", 4), self.folder / trace.FILE, runs.costs()
+        if not path.exists():
+            synthetic.write_costs(self.folder / costs.FILE, prices)
+            prediction.write(self.folder, runs.predicted({cell: self.whole}, prices))
+        head, domains = self.whole.header, self.whole.domains
+        resume = path.exists()
         with trace.Writer.resume(path, head, runs=3) if resume else trace.Writer(path, head) as writer:
-            for prompt in (p for p in self.prompts if p.id not in writer.finished):
-                for begun in (line for line in self.whole.prompts if line.prompt == prompt.id):
+            for number, name in enumerate(domains, 1):
+                if name in writer.finished:
+                    continue
+                for begun in (line for line in self.whole.prompts if line.prompt == name):
                     for line in (begun, *self.whole.rounds, *self.whole.done):
                         if line.key == begun.key and (line is begun or line.type != "prompt"):
                             writer.write(line)
-                costs.append(self.folder / costs.FILE, runs.costs().sweeps[0])
-                yield prompt
+                yield Step("decoded", number, len(domains), f"{name} ({domains[name]})")
                 stop, FakeStudy.stop = FakeStudy.stop, None
                 if stop:
                     raise stop
@@ -269,10 +269,25 @@ def test_options_reach_the_study(command, study, tmp_path):
     lines = [{"prompt": f"text {i}", "domain": "ab"[i % 2]} for i in range(6)]
     (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, lines)))
     sampling = ("--temperature", "0.7", "--top-k", "5", "--top-p", "0.9", "--min-p", "0.1")
-    size = ("--k", "3", "--tokens", "9", "--seed", "4", "--per-domain", "2", "--prompts", "mine.jsonl")
-    command("run", "--target", "T", "--draft", "D", *size, *sampling, "--device", "cpu", "--out", "here")
+    size = ("--k", "3", "--k", "1", "--tokens", "9", "--seed", "4", "--per-domain", "2", "--prompts", "mine.jsonl")
+    command(
+        "run",
+        "--target",
+        "T",
+        "--draft",
+        "D",
+        "--draft",
+        "lookup",
+        *size,
+        *sampling,
+        "--device",
+        "cpu",
+        "--out",
+        "here",
+    )
     settings, prompts, _ = study.seen
-    assert (settings.target, settings.draft, settings.k, settings.budget, settings.seed) == ("T", "D", 3, 9, 4)
+    assert (settings.target, settings.drafts, settings.ks) == ("T", ("D", "lookup"), (1, 3))
+    assert (settings.budget, settings.seed) == (9, 4)
     assert (settings.sampler.temperature, settings.sampler.top_k) == (0.7, 5)
     assert (settings.sampler.top_p, settings.sampler.min_p) == (0.9, 0.1)
     assert (settings.device, settings.dtype) == ("cpu", "float32")
@@ -310,16 +325,6 @@ def test_the_verdict_of_a_resumed_run_is_that_of_one_that_was_not_stopped(comman
     _, resumed, _ = command("run", "--resume", "two", "--json")
     assert one_object(resumed)["speedup"] == one_object(whole)["speedup"]
     assert one_object(resumed)["verdicts"] == one_object(whole)["verdicts"]
-
-
-def test_half_a_line_of_costs_left_by_a_full_disk_does_not_spoil_the_resumed_run(command, study, monkeypatch, tmp_path):
-    monkeypatch.setattr(study, "stop", OSError(errno.ENOSPC, "No space left on device"))
-    command("run", "--out", "here")
-    path = tmp_path / "here" / costs.FILE
-    path.write_bytes(path.read_bytes() + b'{"cells": [["targ')
-    code, _, _ = command("run", "--resume", "here")
-    assert code == 0
-    assert len(costs.read(path).sweeps) == 6
 
 
 def test_a_run_is_resumed_with_its_own_options_only(command, study):
@@ -406,7 +411,10 @@ class FakeBench:
 def bench(monkeypatch):
     pytest.importorskip("torch")
     asked = []
-    monkeypatch.setattr("validate.study.cost_bench", lambda *given: asked.append(given) or FakeBench())
+    monkeypatch.setattr("validate.commands.cost.Models", lambda settings: settings)
+    monkeypatch.setattr(
+        "validate.commands.cost.CostBench", lambda models, settings, shapes, say: asked.append(shapes) or FakeBench()
+    )
     return asked
 
 
@@ -422,7 +430,10 @@ def test_cost_prints_the_table_and_json_its_object(command, bench):
 def test_cost_measures_the_lengths_and_contexts_that_were_asked_for(command, bench):
     command("cost", "--k", "2", "--context", "64", "--device", "cpu", "--repeats", "1")
     command("cost", "--lengths", "2,5", "--context", "64, 128", "--device", "cpu", "--repeats", "1")
-    assert [(list(sizes), contexts) for _, sizes, contexts, _ in bench] == [([1, 2, 3], [64]), ([1, 2, 5], [64, 128])]
+    assert [(list(shapes.lengths), shapes.contexts) for shapes in bench] == [
+        ([1, 2, 3], [64]),
+        ([1, 2, 5], [64, 128]),
+    ]
 
 
 def test_a_measurement_that_was_stopped_goes_on_where_it_was(command, bench, tmp_path, monkeypatch):
@@ -437,16 +448,26 @@ def test_a_measurement_that_was_stopped_goes_on_where_it_was(command, bench, tmp
     assert len(costs.read(tmp_path / costs.FILE).sweeps) == 4
 
 
-def test_sweeps_of_other_shapes_are_not_gone_on_with(command, bench, tmp_path):
-    synthetic.write_costs(tmp_path / costs.FILE, runs.costs())
-    code, _, err = command("cost", "--device", "cpu", "--out", tmp_path / costs.FILE)
+def test_sweeps_of_other_shapes_are_not_gone_on_with(command, bench, tmp_path, monkeypatch):
+    asked = ("cost", "--device", "cpu", "--repeats", "1", "--out", tmp_path / costs.FILE)
+    command(*asked)
+    monkeypatch.setattr(FakeBench, "cells", FakeBench.cells[1:])
+    code, _, err = command(*asked)
     assert code == 2
     assert "sweeps of other shapes" in err.splitlines()[-1]
 
 
+def test_sweeps_of_another_draft_are_not_gone_on_with(command, bench, tmp_path):
+    asked = ("cost", "--device", "cpu", "--repeats", "1", "--out", tmp_path / costs.FILE)
+    command(*asked)
+    code, _, err = command(*asked, "--draft", "D")
+    assert code == 2
+    assert 'found drafts ["lookup"], expected ["D"]' in err.splitlines()[-1]
+
+
 def test_cost_takes_ranges_and_batches(command, bench):
     command("cost", "--lengths", "1-5", "--batches", "4,2", "--device", "cpu", "--repeats", "1")
-    assert bench[0][1:] == ([1, 2, 3, 4, 5], [128, 512], [1, 2, 4])
+    assert (bench[0].lengths, bench[0].contexts, bench[0].batches) == ([1, 2, 3, 4, 5], [128, 512], [1, 2, 4])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from tests import runs
 from validate import compare, fit
 
 GOOD, BAD, MISS = (4, 4), (4, 0), (0, 0)
-PAIR = runs.costs().pair()
+PAIR = runs.costs().pair("lookup")
 
 
 def sample(outcomes, **options):

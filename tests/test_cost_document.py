@@ -22,7 +22,7 @@ def table(seconds, *, lengths=(1, 2, 3, 5), batches=(1, 4), contexts=(100, 400))
 
 
 def found(seconds, **shape):
-    return cost_document(table(seconds, **shape), 4, {})
+    return cost_document(table(seconds, **shape), "draft", 4, {})
 
 
 def test_a_linear_machine_is_found_out_exactly():
@@ -41,7 +41,7 @@ def test_a_jagged_machine_shows_its_errors_cell_by_cell():
 
 
 def test_no_form_is_fitted_to_too_few_cells():
-    assert cost_document(runs.costs(), 4, {})["fitted"]["draft"] is None
+    assert cost_document(runs.costs(), "lookup", 4, {})["fitted"]["draft"] is None
 
 
 def test_every_batch_and_context_has_its_own_plain_step():

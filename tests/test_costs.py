@@ -16,15 +16,19 @@ def sweep(scale=1.0, *, accept=(0.001, 0.003)):
     return Sweep(cells, (1.0, 1.1), accept)
 
 
+def write(path, found):
+    costs.journal(path, {"target": "T"}).append(costs.record(found))
+
+
 def test_a_costs_file_gives_back_its_sweeps(tmp_path):
     path = tmp_path / "costs.jsonl"
     for scale in (1.0, 2.0):
-        costs.append(path, sweep(scale))
+        write(path, sweep(scale))
     assert costs.read(path).sweeps == [sweep(1.0), sweep(2.0)]
 
 
 def test_the_table_holds_medians_and_keeps_the_jags():
-    pair = Costs([sweep(1.0), sweep(1.0), sweep(50.0)]).pair()
+    pair = Costs([sweep(1.0), sweep(1.0), sweep(50.0)]).pair("draft")
     drawing = 0.001
     forwards = [pair.target.seconds(n, context=100) - drawing for n in (1, 2, 3)]
     assert forwards == pytest.approx([1.1, 1.7, 1.6])
@@ -46,15 +50,23 @@ def test_rows_carry_quartiles_around_the_median():
     assert row["low"] < row["seconds"] < row["high"]
 
 
-def test_a_model_that_was_not_timed_has_no_table():
-    target_only = Sweep({c: s for c, s in sweep().cells.items() if c.model == "target"}, (1, 1), (0, 0))
-    assert Costs([target_only]).table("draft") is None
-    assert Costs([target_only]).pair().draft is None
+def test_a_draft_that_was_not_timed_has_no_price_and_is_never_taken_for_free():
+    target_only = Costs([Sweep({c: s for c, s in sweep().cells.items() if c.model == "target"}, (1, 1), (0, 0))])
+    with pytest.raises(ValueError, match="found times of target, expected those of draft"):
+        target_only.pair("draft")
+    assert target_only.pair("lookup").draft is None
+
+
+def test_doubling_a_cell_doubles_that_cell():
+    cell = Cell("target", 2, 1, 100)
+    before, after = (found.times() for found in (Costs([sweep()]), Costs([sweep()]).doubled(cell)))
+    assert {c for c in before if before[c] != after[c]} == {cell}
+    assert after[cell] == 2 * before[cell]
 
 
 def test_a_torn_last_line_is_dropped(tmp_path):
     path = tmp_path / "costs.jsonl"
-    costs.append(path, sweep())
+    write(path, sweep())
     with path.open("a") as file:
         file.write('{"cells": [["targ')
     assert costs.read(path).sweeps == [sweep()]
@@ -69,17 +81,17 @@ def test_a_file_that_a_full_disk_left_without_a_line_holds_no_sweep(tmp_path, le
 
 def test_a_broken_line_is_named_by_its_number(tmp_path):
     path = tmp_path / "costs.jsonl"
-    costs.append(path, sweep())
+    write(path, sweep())
     with path.open("a") as file:
         file.write("{}\n")
     with pytest.raises(ValueError, match=r"costs\.jsonl:3: found no sweep"):
         costs.read(path)
 
 
-@pytest.mark.parametrize("head", [json.dumps({"format": "specmath.costs", "version": 2}), "hello", "[]"])
+@pytest.mark.parametrize("head", [json.dumps({"format": "specmath.costs", "version": 1}), "hello", "[]"])
 def test_another_version_or_format_is_refused_in_one_line(tmp_path, head):
     path = tmp_path / "costs.jsonl"
     path.write_text(head + "\n")
-    with pytest.raises(ValueError, match=r"expected version 1 of specmath\.costs") as caught:
+    with pytest.raises(ValueError, match=r"expected specmath\.costs version 2|found no JSON object") as caught:
         costs.read(path)
     assert "\n" not in str(caught.value)

@@ -112,7 +112,7 @@ def test_an_input_out_of_its_domain_is_refused_by_name_in_one_line(given, named)
 
 
 def test_the_cost_object_has_the_keys_of_the_contract_and_the_raw_table():
-    document = as_json(cost_document(runs.costs(draft=0.1), runs.K, {"processor": "none"}))
+    document = as_json(cost_document(runs.costs(draft=0.1), "D", runs.K, {"processor": "none"}))
     assert COMMON | {"cells", "machine", "drift"} <= set(document)
     assert set(document["cells"][0]) == {"model", "n", "batch", "context", "seconds", "low", "high"}
     found = {(cell["model"], cell["n"], cell["context"]): cell["seconds"] for cell in document["cells"]}
@@ -120,7 +120,7 @@ def test_the_cost_object_has_the_keys_of_the_contract_and_the_raw_table():
 
 
 def test_the_break_even_of_a_cost_table_is_where_the_closed_form_pays_exactly():
-    found = cost_document(runs.costs(draft=0.1), runs.K, {})["plain_steps"][0]
+    found = cost_document(runs.costs(draft=0.1), "D", runs.K, {})["plain_steps"][0]
     assert (found["v"]["5"], found["c"]) == (1.5, pytest.approx(0.1))
     assert found["full_acceptance"] == pytest.approx(5 / 1.9)
     alpha = found["break_even"]
@@ -128,14 +128,14 @@ def test_the_break_even_of_a_cost_table_is_where_the_closed_form_pays_exactly():
 
 
 def test_a_cost_table_alone_says_no_where_full_acceptance_would_not_pay_and_else_asks_for_acceptance():
-    assert cost_document(runs.costs(draft=0.1), runs.K, {})["verdict"] == "measure_more"
-    assert cost_document(runs.costs(draft=1.0), runs.K, {})["verdict"] == "dont_use"
+    assert cost_document(runs.costs(draft=0.1), "D", runs.K, {})["verdict"] == "measure_more"
+    assert cost_document(runs.costs(draft=1.0), "D", runs.K, {})["verdict"] == "dont_use"
 
 
 def test_a_machine_that_drifts_is_told_to_measure_again():
     unsteady = runs.costs()
     unsteady.sweeps[:] = [type(s)(s.cells, (1.0, 1.4), s.accept) for s in unsteady.sweeps]
-    assert "+40%" in cost_document(unsteady, runs.K, {})["next"]
+    assert "+40%" in cost_document(unsteady, "lookup", runs.K, {})["next"]
 
 
 def test_nothing_that_json_cannot_hold_is_left():

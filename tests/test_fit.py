@@ -27,29 +27,29 @@ def test_block_efficiency_counts_the_rounds_that_drafted_nothing():
 
 def test_rounds_at_the_prices_they_were_paid_predict_what_was_measured():
     ours = sample(a_1=[ALWAYS, MISS, (4, 2)], a_2=[NEVER, (2, 2), MISS])
-    predicted = fit.predicted_speedup(ours, runs.costs().pair(), k=4).value
+    predicted = fit.predicted_speedup(ours, runs.costs().pair("lookup"), k=4).value
     assert predicted == pytest.approx(fit.measured_speedup(ours).value, rel=1e-12)
     assert predicted == pytest.approx((5 + 1 + 3 + 1 + 3 + 1) / (1.5 + 1 + 1.5 + 1.5 + 2 + 1))
 
 
 def test_a_round_without_a_draft_costs_a_plain_step():
-    assert fit.predicted_speedup(sample(a_1=[MISS] * 5), runs.costs().pair(), k=4).value == 1
+    assert fit.predicted_speedup(sample(a_1=[MISS] * 5), runs.costs().pair("lookup"), k=4).value == 1
 
 
 def test_the_overhead_of_a_draft_is_paid_by_rounds_that_drafted():
-    pair = replace(runs.costs().pair(), overhead=0.5)
+    pair = replace(runs.costs().pair("lookup"), overhead=0.5)
     assert fit.predicted_speedup(sample(a_1=[MISS, ALWAYS]), pair, k=4).value == pytest.approx(6 / (1 + 2))
 
 
 def test_a_round_cut_at_k_is_fully_accepted_where_its_first_k_drafts_were():
     trace = runs.trace({"a-1": [(4, 2), (4, 2)]}, draft=0.1, head=runs.header(draft="D"))
-    times = fit.round_times(fit.sample_of(trace).prompts[0].spec, runs.costs(draft=0.1).pair(), 2)
+    times = fit.round_times(fit.sample_of(trace).prompts[0].spec, runs.costs(draft=0.1).pair("D"), 2)
     assert [t.draft for t in times] == pytest.approx([0.2, 0.3])
 
 
 def test_cut_at_a_smaller_k_a_round_emits_and_costs_less():
     ours = sample(a_1=[ALWAYS, NEVER])
-    assert fit.predicted_speedup(ours, runs.costs().pair(), k=2).value == pytest.approx((3 + 1) / (2.0 + 2.0))
+    assert fit.predicted_speedup(ours, runs.costs().pair("lookup"), k=2).value == pytest.approx((3 + 1) / (2.0 + 2.0))
 
 
 def test_the_clock_and_not_the_table_is_measured():
@@ -59,7 +59,7 @@ def test_the_clock_and_not_the_table_is_measured():
 
 def test_after_a_full_acceptance_the_draft_model_catches_up_on_its_last_token():
     trace = runs.trace({"a-1": [(4, 4), (4, 0), (4, 4)]}, draft=0.1, head=runs.header(draft="D"))
-    pair = runs.costs(draft=0.1).pair()
+    pair = runs.costs(draft=0.1).pair("D")
     times = fit.round_times(fit.sample_of(trace).prompts[0].spec, pair, 4)
     assert [t.draft for t in times] == pytest.approx([0.4, 0.5, 0.4])
 
@@ -91,7 +91,7 @@ def simulated(rng, prompts, level):
 @pytest.mark.parametrize(("bias", "least", "most"), [(1.0, 0.90, 0.99), (0.8, 0.0, 0.75)])
 def test_the_interval_for_the_other_half_covers_it_and_a_biased_half_is_caught(bias, least, most):
     """95 % nominal over 200 runs of 8 + 8 prompts; the control fits on prompts that accept a fifth less."""
-    rng, pair, covered = np.random.default_rng(0), runs.costs().pair(), 0
+    rng, pair, covered = np.random.default_rng(0), runs.costs().pair("lookup"), 0
     for _ in range(200):
         fitted_on = fit.sample_of(runs.trace(simulated(rng, 8, bias)))
         held_out = fit.sample_of(runs.trace(simulated(rng, 8, 1.0)))

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from tests import runs, synthetic
-from validate.conclude import fit_document, run_document
+from validate.conclude import fit_document
 from validate.cost_document import cost_document
 from validate.document import speedup_document
 from validate.report import markdown, plain
@@ -19,7 +19,7 @@ ESCAPE = "\x1b"
 
 
 def run(alphas, **how):
-    return run_document(synthetic.trace(alphas, **how), runs.costs())
+    return runs.study(synthetic.trace(alphas, **how))
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +39,8 @@ def document(request):
         "silent": lambda: run({"json": 0.9}, hit=0.0),
         "fit": lambda: fit_document(synthetic.trace({"json": 0.9}), runs.costs(), "x"),
         "empty fit": lambda: fit_document(synthetic.trace({"json": 0.9}, hit=0.0), None, "x"),
-        "cost": lambda: cost_document(runs.costs(), 4, {"processor": "none"}),
-        "cost with a draft": lambda: cost_document(runs.costs(draft=0.1), 4, {}),
+        "cost": lambda: cost_document(runs.costs(), "lookup", 4, {"processor": "none"}),
+        "cost with a draft": lambda: cost_document(runs.costs(draft=0.1), "D", 4, {}),
         "speedup": lambda: speedup_document(0.75, 4, 0.02),
         "speedup at 0": lambda: speedup_document(0.75, 0, 0.02),
     }[request.param]()
@@ -121,7 +121,7 @@ def test_a_better_k_than_the_one_that_ran_is_named_beside_it():
     costs = runs.costs()
     for sweep in costs.sweeps:
         sweep.cells.update({cell: cheap[cell.n] for cell in sweep.cells})
-    document = run_document(synthetic.trace({"json": 0.6}, prompts=8), costs)
+    document = runs.study(synthetic.trace({"json": 0.6}, prompts=8), prices=costs)
     assert document["verdict"] == "use"
     assert headline(document).startswith("USE lookup with k = 1: ")
     assert "at k = 4, on 8 prompts" in headline(document)
@@ -133,7 +133,7 @@ def test_the_first_line_of_the_closed_form():
 
 
 def test_the_first_line_of_a_cost_table():
-    found = headline(cost_document(runs.costs(draft=0.1), 4, {}))
+    found = headline(cost_document(runs.costs(draft=0.1), "D", 4, {}))
     assert found == "MEASURE MORE: v(5) = 1.50 plain steps, c = 0.100 after 0 tokens"
 
 

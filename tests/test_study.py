@@ -1,19 +1,30 @@
-"""A study on a tiny real model: what it writes, how it resumes, and what it refuses."""
+"""A study on a tiny real model: what it writes and when, how it resumes, and what it refuses."""
 
 import itertools
 import json
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from tests import tiny
-from validate import costs, study, trace
+from validate import costs, models, prediction, trace
+from validate.arms import Arms
+from validate.console import Step
+from validate.corpus import Corpus
 from validate.fit import sample_of
 from validate.loading import Loaded
+from validate.measure import CostBench, Shapes
 from validate.model import Model
+from validate.models import Models, Settings
 from validate.sampler import Sampler
-from validate.study import COSTS, TRACE, Settings, Study
+from validate.scoring import Scorer
+from validate.study import Study, traces
+from validate.study_document import study_document
+from validate.texts import FILE as TEXTS
+from validate.texts import Text
+from validate.trace import FILE as TRACE
 from validate.workload import Prompt
 
 
@@ -33,6 +44,7 @@ class Letters:
 
 
 MODELS = {"target": {}, "friend": {"noise": 0.2}, "clone": {}}
+SEVERAL = {"drafts": ("lookup", "ngram", "friend"), "ks": (1, 3)}
 
 
 @pytest.fixture(autouse=True)
@@ -41,12 +53,12 @@ def tiny_models(monkeypatch):
         loaded = tiny.llama(vocabulary=12, seed=1, **MODELS[name])
         return Loaded(name, loaded.network, Letters(), loaded.eos, loaded.context, loaded.rows)
 
-    monkeypatch.setattr(study, "load", load)
+    monkeypatch.setattr(models, "load", load)
     monkeypatch.setattr("validate.loading.load", load)
 
 
 def settings(**changed):
-    known = {"target": "target", "draft": "lookup", "k": 3, "sampler": Sampler(), "budget": 12, "seed": 0}
+    known = {"target": "target", "drafts": ("lookup",), "ks": (3,), "sampler": Sampler(), "budget": 12, "seed": 0}
     return Settings(**{**known, "device": "cpu", "dtype": "float32"} | changed)
 
 
@@ -55,9 +67,19 @@ def prompts(count=4):
     return [Prompt(f"p-{i}", f"d{i % 2}", ({"role": "user", "content": texts[i]},), "here") for i in range(count)]
 
 
-def run(folder, *, resume=False, stop=None, **changed):
-    steps = Study(settings(**changed), prompts(), folder).run(resume=resume)
-    return [p.id for p in itertools.islice(steps, stop)]
+def run(folder, *, stop=None, count=4, **changed):
+    """The steps of a study, the first `stop` of them."""
+    return list(itertools.islice(Study(settings(**changed), prompts(count), folder).steps(), stop))
+
+
+def decoded(steps):
+    return [step.name.split()[0] for step in steps if step.stage == "decoded"]
+
+
+def document(folder, **changed):
+    paths = traces(folder, settings(**changed).cells)
+    read = {cell: trace.read(path) for cell, path in paths.items()}
+    return study_document(read, costs.read(folder / costs.FILE), prediction.read(folder))
 
 
 def without_times(path):
@@ -66,23 +88,83 @@ def without_times(path):
 
 
 @pytest.mark.parametrize("draft", ["lookup", "friend", "clone"])
-def test_a_study_leaves_a_trace_of_every_prompt_in_every_arm_and_a_sweep_of_costs_for_each(tmp_path, draft):
-    assert run(tmp_path, draft=draft) == ["p-0", "p-1", "p-2", "p-3"]
+def test_a_study_leaves_texts_costs_a_prediction_and_a_trace_of_every_prompt_in_every_arm(tmp_path, draft):
+    assert decoded(run(tmp_path, drafts=(draft,))) == ["p-0", "p-1", "p-2", "p-3"]
     sample = sample_of(trace.read(tmp_path / TRACE))
     assert [p.prompt for p in sample.prompts] == ["p-0", "p-1", "p-2", "p-3"]
-    assert len(costs.read(tmp_path / COSTS).sweeps) == 4
+    assert len(costs.read(tmp_path / costs.FILE).sweeps) == 12
+    assert {f.domain for f in prediction.read(tmp_path).forecasts} == {"d0", "d1", "all"}
+    assert len((tmp_path / TEXTS).read_text().splitlines()) == 5
+
+
+def test_several_cells_have_a_trace_each_with_the_same_plain_arms(tmp_path):
+    run(tmp_path, **SEVERAL)
+    paths = traces(tmp_path, settings(**SEVERAL).cells)
+    assert sorted(path.parent.name for path in paths.values()) == [
+        f"{draft}-k{k}" for draft in ("friend", "lookup", "ngram") for k in (1, 3)
+    ]
+    read = {cell: trace.read(path) for cell, path in paths.items()}
+    assert {(cell, t.header.draft, t.header.k) for cell, t in read.items()} == {(c, *c) for c in paths}
+    plain = [[d for d in t.done if d.arm == "plain"] for t in read.values()]
+    assert all(found == plain[0] for found in plain)
+
+
+def test_the_document_of_a_study_has_every_cell_and_what_the_replay_foresaw(tmp_path):
+    """Greedy: the tokens per round of every cell were known before it ran, to the last digit."""
+    run(tmp_path, **SEVERAL)
+    found = document(tmp_path, **SEVERAL)
+    assert {(c["domain"], c["draft"], c["k"]) for c in found["cells"]} == set(
+        itertools.product(("d0", "d1"), ("lookup", "ngram", "friend"), (1, 3))
+    ) or {c["draft"] for c in found["cells"]} == {"lookup", "ngram", "friend"}
+    assert len(found["cells"]) == 12
+    for cell in found["cells"]:
+        assert cell["gap"]["acceptance"] == pytest.approx(0, abs=1e-9)
+        assert sum(cell["gap"].values()) == pytest.approx(np.log(1 + cell["error"]))
+    assert set(found["verdicts"]) == {"d0", "d1"}
+    assert set(found["laws"]) == {f"{draft}, k = {k}" for draft in ("lookup", "ngram", "friend") for k in (1, 3)}
+
+
+def test_a_prediction_of_another_texts_acceptance_is_found_out(tmp_path):
+    """The negative control of the test above: one coin wrong, and acceptance no longer adds up to nothing."""
+    draft = SEVERAL["drafts"][2]
+    original = Corpus.drafts
+
+    def spoilt(self, texts, scores):
+        found = original(self, texts, scores)
+        found[2].ratios[0][:] = 1 - found[2].ratios[0]
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Corpus, "drafts", spoilt)
+        run(tmp_path, **SEVERAL)
+    wrong = [c for c in document(tmp_path, **SEVERAL)["cells"] if abs(c["gap"]["acceptance"]) > 1e-9]
+    assert {(c["domain"], c["draft"]) for c in wrong} == {("d0", draft)}
+
+
+def test_the_prediction_is_written_before_anything_is_drafted_and_never_again(tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Arms, "decode", refused)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, **SEVERAL)
+    before = (tmp_path / prediction.FILE).read_bytes()
+    assert not any(trace.read(path).rounds for path in traces(tmp_path, settings(**SEVERAL).cells).values())
+    run(tmp_path, **SEVERAL)
+    assert (tmp_path / prediction.FILE).read_bytes() == before
 
 
 @pytest.mark.parametrize("draft", ["lookup", "friend"])
 def test_greedy_arms_make_the_same_tokens(tmp_path, draft):
-    run(tmp_path, draft=draft)
+    run(tmp_path, drafts=(draft,))
     done = trace.read(tmp_path / TRACE).done
     assert len({(d.prompt, d.tokens) for d in done}) == 4
     assert {d.divergence for d in done} == {None}
 
 
 def test_the_clone_of_the_target_is_accepted_whole(tmp_path):
-    run(tmp_path, draft="clone")
+    run(tmp_path, drafts=("clone",))
     rounds = [r for r in trace.read(tmp_path / TRACE).rounds if r.arm == "spec"]
     assert all(r.accepted == r.drafted for r in rounds)
     assert sum(r.drafted for r in rounds) > 0
@@ -96,36 +178,49 @@ def test_arms_alternate_which_plain_run_comes_first(tmp_path):
 
 
 def test_sampled_rounds_record_the_overlap_of_the_laws(tmp_path):
-    run(tmp_path, draft="friend", sampler=Sampler(temperature=1.0))
+    run(tmp_path, drafts=("friend",), sampler=Sampler(temperature=1.0))
     written = trace.read(tmp_path / TRACE)
     assert written.header.rule == "standard"
     assert all(len(r.beta) == min(r.accepted + 1, r.drafted) for r in written.rounds)
 
 
-def test_an_interrupted_study_resumes_to_the_trace_of_an_uninterrupted_one(tmp_path):
-    run(tmp_path / "whole")
-    assert run(tmp_path / "torn", stop=2) == ["p-0", "p-1"]
-    with (tmp_path / "torn" / TRACE).open("a") as file:
-        file.write('{"type":"prompt","prompt":"p-2","domain":"d0","arm":"plain","tokens_in":11}\n{"type":"rou')
-    assert run(tmp_path / "torn", resume=True) == ["p-2", "p-3"]
-    assert without_times(tmp_path / "torn" / TRACE) == without_times(tmp_path / "whole" / TRACE)
+def test_a_study_stopped_after_any_step_resumes_to_that_of_an_uninterrupted_one(tmp_path):
+    steps = run(tmp_path / "whole", **SEVERAL)
+    cells = settings(**SEVERAL).cells
+    whole = {cell: without_times(path) for cell, path in traces(tmp_path / "whole", cells).items()}
+    for stop in range(1, len(steps), 5):
+        place = tmp_path / str(stop)
+        run(place, stop=stop, **SEVERAL)
+        run(place, **SEVERAL)
+        assert {cell: without_times(path) for cell, path in traces(place, cells).items()} == whole
+        assert [f.breakdown.tokens for f in prediction.read(place).forecasts] == [
+            f.breakdown.tokens for f in prediction.read(tmp_path / "whole").forecasts
+        ]
 
 
-def test_a_run_interrupted_before_its_first_sweep_still_gets_its_costs(tmp_path, monkeypatch):
-    def interrupted(*_):
-        raise KeyboardInterrupt
+def test_a_prompt_that_was_written_to_some_cells_only_is_decoded_for_the_others(tmp_path, monkeypatch):
+    steps = run(tmp_path / "whole", **SEVERAL)
+    cells = settings(**SEVERAL).cells
+    write, seen = trace.Writer.write, []
+
+    def torn(self, line):
+        seen.append(line)
+        if len(seen) == 100:
+            raise KeyboardInterrupt
+        write(self, line)
 
     with monkeypatch.context() as broken:
-        broken.setattr(Study, "_sweep", interrupted)
+        broken.setattr(trace.Writer, "write", torn)
         with pytest.raises(KeyboardInterrupt):
-            run(tmp_path)
-    assert run(tmp_path, resume=True) == ["p-1", "p-2", "p-3"]
-    assert len(costs.read(tmp_path / COSTS).sweeps) == 4
+            run(tmp_path / "torn", **SEVERAL)
+    assert len(run(tmp_path / "torn", **SEVERAL)) <= len(steps)
+    for cell, path in traces(tmp_path / "torn", cells).items():
+        assert without_times(path) == without_times(traces(tmp_path / "whole", cells)[cell])
 
 
 @pytest.mark.parametrize("budget", [2, 5])
 def test_a_budget_below_the_warm_up_is_enough(tmp_path, budget):
-    assert run(tmp_path, budget=budget) == ["p-0", "p-1", "p-2", "p-3"]
+    assert decoded(run(tmp_path, budget=budget)) == ["p-0", "p-1", "p-2", "p-3"]
 
 
 @pytest.mark.parametrize("bad", [{"top_p": 0}, {"temperature": float("nan")}, {"min_p": 1}, {"top_k": -1}])
@@ -134,17 +229,13 @@ def test_a_sampler_out_of_its_domain_is_refused_before_anything_is_written(bad):
         Sampler(**bad)
 
 
-def test_another_runs_trace_is_not_gone_on_with(tmp_path):
-    run(tmp_path, stop=1)
-    for changed in ({"k": 2}, {"budget": 13}, {"seed": 1}):
-        with pytest.raises(ValueError, match=r"trace\.jsonl"):
-            run(tmp_path, resume=True, **changed)
-
-
-def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path):
-    run(tmp_path, stop=1)
-    with pytest.raises(FileExistsError):
-        run(tmp_path)
+def test_another_studys_files_are_not_gone_on_with(tmp_path):
+    run(tmp_path)
+    for changed in ({"budget": 13}, {"seed": 1}, {"drafts": ("friend",)}):
+        with pytest.raises(ValueError, match=r"\.jsonl: found "):
+            run(tmp_path, **changed)
+    with pytest.raises(ValueError, match=r"trace\.jsonl"):
+        run(tmp_path, ks=(2,))
 
 
 def test_a_prompt_longer_than_the_context_is_named_before_anything_runs(tmp_path):
@@ -156,40 +247,77 @@ def test_a_prompt_longer_than_the_context_is_named_before_anything_runs(tmp_path
     assert not (tmp_path / TRACE).exists()
 
 
-def test_a_divergence_is_located_and_its_logit_gap_recorded(tmp_path):
+def test_a_divergence_is_located_and_its_logit_gap_recorded():
     """The gap equals that of an independent forward over the prompt and the tokens in common."""
-    plain = Study(settings(), prompts(1), tmp_path)
-    reference = [5, 7, 2]
-    found = plain._divergence([1, 2, 3], [5, 7, 9], reference)
+    arms = Arms(Models(settings()), settings(), [Text("p", "d", (1, 2, 3), (5, 7, 2))], 12)
+    found = arms._divergence([1, 2, 3], [5, 7, 9], [5, 7, 2])
     assert found["at"] == 2
     network = tiny.llama(vocabulary=12, seed=1).network
     top = network(torch.tensor([[1, 2, 3, 5, 7]])).logits[0, -1].detach().topk(2).values
     assert found["gap"] == pytest.approx(float(top[0] - top[1]), abs=1e-5)
 
 
-def test_the_cost_bench_times_every_cell_and_rewinds(tmp_path):
-    ready = Study(settings(draft="friend"), prompts(), tmp_path)
-    bench = ready._warm_bench()
-    swept = bench.sweep()
-    assert {(c.model, c.n) for c in swept.cells} == {("target", n) for n in (1, 2, 3, 4)} | {("draft", 1), ("draft", 2)}
-    assert all(seconds > 0 for seconds in swept.cells.values())
-    assert {(key[2], model.length) for key, model in bench._models.items()} == {(9, 9), (27, 27)}
+def bench(shapes, say=print, **changed):
+    chosen = settings(**{"drafts": ("friend",), **changed})
+    return CostBench(Models(chosen), chosen, shapes, say)
 
 
-def test_the_cost_bench_times_several_sequences_at_once(monkeypatch):
-    seen = []
-    forward = Model.forward
+def test_the_cost_bench_times_every_cell_after_its_own_context(monkeypatch):
+    lengths, forward = [], Model.forward
 
     def watched(self, tokens, **options):
+        before = self.length
         logits = forward(self, tokens, **options)
-        seen.append(tuple(logits.shape[:2]))
+        lengths.append((self.name, logits.shape[0] if logits.ndim > 2 else 1, len(tokens[0]), before))
         return logits
 
-    bench = study.cost_bench(settings(draft="friend"), [1, 3], [5], [1, 4])
+    ready = bench(Shapes((1, 3), (5, 40), (1, 4)))
     monkeypatch.setattr(Model, "forward", watched)
-    cells = bench.sweep().cells
-    assert {(c.model, c.n, c.batch) for c in cells} == {
-        *(("target", n, b) for n in (1, 3) for b in (1, 4)),
-        *(("draft", n, b) for n in (1, 2) for b in (1, 4)),
+    swept = ready.sweep()
+    assert {(c.model, c.n) for c in swept.cells} == {*(("target", n) for n in (1, 3)), ("friend", 1), ("friend", 2)}
+    assert all(seconds > 0 for seconds in swept.cells.values())
+    timed = {(c.model, c.batch, c.n, c.context) for c in ready.cells}
+    assert timed == {*itertools.product(["target"], (1, 4), (1, 3), (5, 40))} | {
+        *itertools.product(["friend"], (1, 4), (1, 2), (5, 40))
     }
-    assert {(4, 3), (1, 3)} <= set(seen)
+    assert set(lengths) == timed
+
+
+def test_a_batch_that_fits_no_memory_is_left_out_and_said(monkeypatch):
+    said, forward = [], Model.forward
+
+    def small(self, tokens, **options):
+        if len(tokens) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, tokens, **options)
+
+    monkeypatch.setattr(Model, "forward", small)
+    ready = bench(Shapes((1, 3), (5,), (1, 4, 16)), said.append)
+    assert {cell.batch for cell in ready.sweep().cells} == {1, 4}
+    assert said == ["out of memory with 16 sequences side by side; left out"]
+    with pytest.raises(ValueError, match="out of memory for 8 sequences"):
+        bench(Shapes((1, 3), (5,), (8, 16)), said.append)
+
+
+def test_a_context_that_the_models_do_not_hold_is_refused():
+    with pytest.raises(ValueError, match="context: found 254 tokens, expected at most 253 before 3 more"):
+        bench(Shapes((1, 3), (5, 254)))
+
+
+def test_costs_of_a_study_span_the_contexts_of_its_prompts(tmp_path):
+    run(tmp_path, stop=1, drafts=("friend",))
+    cells = costs.read(tmp_path / costs.FILE).sweeps[0].cells
+    assert {c.context for c in cells} == {9, 15 + 12}
+    assert {(c.model, c.n) for c in cells} == {("target", n) for n in (1, 2, 3, 4)} | {("friend", 1), ("friend", 2)}
+
+
+def test_steps_tell_their_stages(tmp_path):
+    stages = list(dict.fromkeys(step.stage for step in run(tmp_path)))
+    assert stages == ["text", "costs", "scored", "decoded"]
+    assert isinstance(run(tmp_path)[0], Step)
+
+
+def test_scores_are_not_made_twice(tmp_path, monkeypatch):
+    run(tmp_path, drafts=("friend",))
+    monkeypatch.setattr(Scorer, "_batch", None)
+    run(tmp_path, drafts=("friend",))

@@ -14,8 +14,9 @@ from validate.clock import Clock
 from validate.decoder import Decoder
 from validate.drafters import Nothing
 from validate.jsonl import Journal
+from validate.logged import given, read_logged
 from validate.model import Model
-from validate.texts import Text, digest, given, read_logged
+from validate.texts import Text, digest
 from validate.workload import Prompt
 from validate.writing import write
 

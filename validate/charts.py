@@ -1,4 +1,4 @@
-"""The chart of a run: speedup by kind of text, predicted from one half of the prompts and measured on the other.
+"""The chart of a run: speedup by kind of text, predicted before any speculation and measured.
 
 Drawn without a display, for a column of about 4.5 inches; the one module that imports matplotlib.
 """
@@ -24,10 +24,9 @@ REACH = 2.0
 def speedups(document: Mapping[str, Any], title: str) -> Figure:
     """One row per kind of text and one for all: both speedups with their intervals, and plain decoding as a line.
 
-    Intervals that reach beyond the frame end in an arrow; the frame holds every value. Where nothing was held out,
-    prediction and measurement are of the same prompts, and the label says so.
+    Intervals that reach beyond the frame end in an arrow; the frame holds every value.
     """
-    cells, names = _cells(document)
+    cells = _cells(document)
     figure, axes = column(title, FRAME + ROW * len(cells))
     low, high = _frame(cells)
     axes.set_xlim(low, high)
@@ -36,7 +35,7 @@ def speedups(document: Mapping[str, Any], title: str) -> Figure:
     for row, cell in enumerate(cells):
         _point(axes, cell["predicted"], row - APART, PREDICTED, "o")
         _point(axes, cell["measured"], row + APART, MEASURED, "s")
-    _name(axes, cells[0], names)
+    _name(axes, cells[0])
     return figure
 
 
@@ -59,14 +58,11 @@ def rendered(figure: Figure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def _cells(document: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], tuple[str, str]]:
-    """What to draw, row by row, and what its two marks are called."""
-    cells = [*document["cells"], {"domain": "all"} | document["total"]]
-    if document["total"]["measured"]:
-        return cells, ("predicted from one half", "measured on the other half")
-    measured = {"all": document["speedup"]} | {name: of["speedup"] for name, of in document["domains"].items()}
-    cells = [cell | {"measured": measured[cell["domain"]]} for cell in cells]
-    return cells, ("same prompts at table prices", "measured")
+def _cells(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What to draw, row by row: each kind of text in the cell that leads there, and all in the one that leads."""
+    lead = {domain: (found["draft"], found["k"]) for domain, found in document["domains"].items()}
+    own = [cell for cell in document["cells"] if lead[cell["domain"]] == (cell["draft"], cell["k"])]
+    return [*own, {"domain": "all"} | document["total"]]
 
 
 def _frame(cells: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
@@ -110,12 +106,12 @@ def _point(axes: Axes, found: Mapping[str, Any] | None, row: float, colour: str,
     axes.plot(found["value"], row, marker=marker, color=colour, markerfacecolor=face, markersize=5)
 
 
-def _name(axes: Axes, first: Mapping[str, Any], names: tuple[str, str]) -> None:
+def _name(axes: Axes, first: Mapping[str, Any]) -> None:
     """Say at the first row which mark is which."""
     left, right = axes.get_xlim()
     for text, side, row, colour in (
-        (names[0], "predicted", -APART - 0.32, PREDICTED),
-        (names[1], "measured", APART + 0.3, MEASURED),
+        ("predicted before the run", "predicted", -APART - 0.32, PREDICTED),
+        ("measured", "measured", APART + 0.3, MEASURED),
     ):
         if first[side]:
             x = first[side]["value"]

@@ -12,7 +12,10 @@ import typer
 BUNDLED, LOOKUP = "SmolLM2-135M-Instruct", "lookup"
 NOT_KEPT = ("out", "resume", "as_json")
 BAD_INPUT, INTERRUPTED = 2, 130
-EXTRA = ("torch", "transformers", "gguf", "safetensors", "array_api_compat")
+EXTRA = {
+    **dict.fromkeys(("torch", "transformers", "gguf", "safetensors", "array_api_compat"), "validate"),
+    "datasets": "hub",
+}
 
 
 class Dtype(StrEnum):
@@ -34,7 +37,12 @@ Draft = Annotated[str, typer.Option(help="Draft model, early:N, or lookup: what 
 Drafts = Annotated[
     list[str], typer.Option(help="Draft model, lookup, ngram or early:N (the target's first N layers); repeat it.")
 ]
-Prompts = Annotated[pathlib.Path | None, typer.Option(help="JSON Lines of prompts; else the bundled.")]
+Prompts = Annotated[
+    str | None, typer.Option(help="JSON Lines of prompts, generated[:json,maths], hub:NAME; else the bundled.")
+]
+Precision = Annotated[
+    float | None, typer.Option(min=0.001, help="As many prompts of each kind as alpha +- this takes.")
+]
 PerDomain = Annotated[int | None, typer.Option(min=1, help="Prompts of each kind of text at most.")]
 Temperature = Annotated[float, typer.Option(min=0, help="0 is greedy.")]
 TopK = Annotated[int, typer.Option(min=0, help="Sample among so many tokens; 0 is all.")]
@@ -90,6 +98,7 @@ def run(
     dtype: Weights = None,
     tokens: Tokens = 48,
     per_domain: PerDomain = None,
+    precision: Precision = None,
     seed: Seed = 0,
     out: Out = None,
     resume: Resume = None,
@@ -127,6 +136,7 @@ def profile(
     dtype: Weights = None,
     tokens: Tokens = 64,
     per_domain: PerDomain = None,
+    precision: Precision = None,
     seed: Seed = 0,
     out: Out = None,
     resume: Resume = None,
@@ -152,6 +162,9 @@ def cost(
     contexts: Annotated[str, typer.Option("--context", help="Tokens in the cache before, like 128,512.")] = "128,512",
     batches: Annotated[str, typer.Option(help="Sequences per forward, like 1,4,16; 1 is always among them.")] = "1",
     repeats: Annotated[int, typer.Option(min=1, help="Sweeps over all cells.")] = 20,
+    dummy_weights: Annotated[
+        bool, typer.Option("--dummy-weights", help="Random weights: models are config.json files, or only named.")
+    ] = False,
     out: Annotated[pathlib.Path | None, typer.Option(help="File of sweeps to write, or to go on with.")] = None,
     device: Device = None,
     dtype: Weights = None,
@@ -186,9 +199,10 @@ def _status(arguments: Sequence[str] | None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in EXTRA:
+        extra = EXTRA.get((error.name or "").partition(".")[0])
+        if extra is None:
             raise
-        return _complain(f"{error.name} is not installed; this needs: pip install 'specmath[validate]'")
+        return _complain(f"{error.name} is not installed; this needs: pip install 'specmath[{extra}]'")
     except usage as error:
         return _complain(error.format_message())
     except OSError as error:
@@ -219,6 +233,8 @@ def _answer(document: Mapping[str, Any], files: Sequence[str] = (), *, as_json: 
 def _options(context: typer.Context, **read: Any) -> dict[str, Any]:
     """The options of a new run as JSON has them, those that were read from a text among them."""
     given = {name: value for name, value in context.params.items() if name not in NOT_KEPT} | read
+    if given.get("prompts") and pathlib.Path(given["prompts"]).is_file():
+        given["prompts"] = pathlib.Path(given["prompts"])
     return {name: str(value.resolve()) if isinstance(value, pathlib.Path) else value for name, value in given.items()}
 
 

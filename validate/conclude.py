@@ -60,7 +60,7 @@ def run_document(trace: Trace, costs: Costs) -> dict[str, Any]:
 
     Raises ValueError where no prompt was finished in every arm or no cost was measured.
     """
-    case = _case(trace, costs)
+    case = case_of(trace, costs)
     domains = {domain: case.of(domain) for domain in case.sample.domains}
     verdicts = {domain: of.decide() for domain, of in domains.items()}
     overall = case.decide()
@@ -73,9 +73,9 @@ def run_document(trace: Trace, costs: Costs) -> dict[str, Any]:
             "total": {key: _cell(EVERYTHING, case)[key] for key in ("predicted", "measured", "error", "inside")},
             "costs": _costs(costs, case.header.draft),
             "gap": _gap(case),
-            "verdicts": {domain: _verdict(verdict) for domain, verdict in verdicts.items()},
+            "verdicts": {domain: verdict_of(verdict) for domain, verdict in verdicts.items()},
             "model_error": [_model_error(domain, of) for domain, of in {EVERYTHING: case, **domains}.items()],
-            "domains": {d: _domain(of, verdicts[d], trace.done) for d, of in domains.items()},
+            "domains": {d: domain_of(of, verdicts[d], trace.done) for d, of in domains.items()},
             "acceptance": _acceptance(fit(case.sample.rounds, case.header.k)),
             "breakdown": _breakdown(case),
             "outside_forwards": _outside_forwards(case),
@@ -110,7 +110,8 @@ def fit_document(trace: Trace, costs: Costs | None, source: str) -> dict[str, An
     )
 
 
-def _case(trace: Trace, costs: Costs) -> Case:
+def case_of(trace: Trace, costs: Costs) -> Case:
+    """The finished prompts of a trace at measured prices; ValueError where there are none."""
     sample = sample_of(trace)
     if not sample.prompts or not costs.sweeps:
         raise ValueError("found no prompt finished in every arm, expected one or more: go on with --resume")
@@ -153,11 +154,13 @@ def _model_error(domain: str, case: Case) -> dict[str, Any]:
     return asdict(found) | {"error": found.error, "bound": bound, "within": abs(found.error) <= bound}
 
 
-def _verdict(verdict: Verdict) -> dict[str, Any]:
+def verdict_of(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as its JSON object."""
     return {name: getattr(verdict, name) for name in ("verdict", "k", "more_prompts")}
 
 
-def _domain(case: Case, verdict: Verdict, done: Sequence[DoneLine]) -> dict[str, Any]:
+def domain_of(case: Case, verdict: Verdict, done: Sequence[DoneLine]) -> dict[str, Any]:
+    """What the prompts of one domain showed."""
     prompts = {p.prompt for p in case.sample.prompts}
     outputs = [line.tokens for line in done if line.arm == "spec" and line.prompt in prompts and line.tokens]
     return {

@@ -9,7 +9,7 @@ from typing import Any
 
 from validate.console import say
 
-SETTINGS = "settings.json"
+SETTINGS, VERSION = "settings.json", 2
 STOPPED, INTERRUPTED = 1, 130
 
 
@@ -25,7 +25,7 @@ def new(out: pathlib.Path | None, command: str) -> pathlib.Path:
 def begin(folder: pathlib.Path, command: str, options: Mapping[str, Any]) -> None:
     """Keep the options that a run begins with."""
     folder.mkdir(parents=True, exist_ok=True)
-    write(folder, SETTINGS, json.dumps({"command": command, **options}).encode())
+    write(folder, SETTINGS, json.dumps({"command": command, "version": VERSION, **options}).encode())
 
 
 def begun(folder: pathlib.Path, command: str) -> dict[str, Any]:
@@ -38,6 +38,9 @@ def begun(folder: pathlib.Path, command: str) -> dict[str, Any]:
         raise ValueError(
             f"{folder}: found a run of {found!r}, expected one of {command!r}; resume it with that command"
         )
+    version = options.pop("version", 1)
+    if version != VERSION:
+        raise ValueError(f"{folder}: found settings of version {version}, expected {VERSION}: start anew")
     return options
 
 

@@ -62,10 +62,10 @@ def load(name: str = BUNDLED, *, device: str = "cpu", dtype: str = "float32") ->
 
     Raises ValueError in one line where there is no such model (with the way to get it) or it is no causal model.
     """
-    _hush()
+    hush()
     directory = _directory(name)
     config = _config(name, directory)
-    _require_causal(name, config)
+    require_causal(name, config)
     network = _from_pretrained(transformers.AutoModelForCausalLM, name, directory, dtype=getattr(torch, dtype))
     tokenizer = _from_pretrained(transformers.AutoTokenizer, name, directory)
     text = config.get_text_config()
@@ -79,11 +79,11 @@ def load(name: str = BUNDLED, *, device: str = "cpu", dtype: str = "float32") ->
     )
 
 
-def load_draft(name: str, target: Loaded, *, device: str = "cpu", dtype: str = "float32") -> Loaded:
-    """A draft model by the names that `load` knows, or early:N, the target's first N layers."""
+def load_draft(name: str, target: Loaded, make: Callable[..., Loaded], **place: str) -> Loaded:
+    """A draft model as `make` makes one of its name, or early:N, the target's first N layers."""
     layers = name.removeprefix(EARLY)
     if layers == name:
-        return load(name, device=device, dtype=dtype)
+        return make(name, **place)
     if not layers.isdecimal():
         raise ValueError(f"draft: found {name!r}, expected {EARLY}N with N a number of layers")
     return early(target, int(layers))
@@ -130,8 +130,10 @@ def common_vocabulary(target: Loaded, draft: Loaded) -> int:
     """Number of ids that mean the same token to both models; ids at or above it are never sampled or drafted.
 
     Models of one family pad their output rows differently; that is cut, not refused. Raises ValueError
-    naming the first difference where the tokenisers are not one.
+    naming the first difference where the tokenisers are not one. Dummies have none, and share the rows they have.
     """
+    if target.tokenizer is None or draft.tokenizer is None:
+        return min(target.rows, draft.rows)
     ours, theirs = (_by_id(m.tokenizer) for m in (target, draft))
     shared = min(len(ours), len(theirs))
     for token_id in range(shared):
@@ -162,7 +164,7 @@ def cache_home() -> pathlib.Path:
     return pathlib.Path(os.environ.get("SPECMATH_CACHE") or pathlib.Path(home) / "specmath")
 
 
-def _hush() -> None:
+def hush() -> None:
     """No bars for weights read in a second, no retries told one by one: what fails is said once, by us."""
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
@@ -212,10 +214,11 @@ def _config(name: str, directory: str) -> Any:
 
 
 def _from_pretrained(kind: Any, name: str, directory: str, **options: Any) -> Any:
-    return _one_line(name, lambda: kind.from_pretrained(directory, **options))
+    return one_line(name, lambda: kind.from_pretrained(directory, **options))
 
 
-def _one_line(name: str, attempt: Callable[[], Any]) -> Any:
+def one_line(name: str, attempt: Callable[[], Any]) -> Any:
+    """What an attempt to load gives, or one line that says why there is no such model and how to get one."""
     try:
         return attempt()
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
@@ -226,7 +229,8 @@ def _one_line(name: str, attempt: Callable[[], Any]) -> Any:
         ) from error
 
 
-def _require_causal(name: str, config: Any) -> None:
+def require_causal(name: str, config: Any) -> None:
+    """Raise ValueError, naming what it is, for a config of anything but a causal language model."""
     architectures = config.architectures or ()
     causal = [a for a in architectures if a.endswith(("CausalLM", "LMHeadModel", "ConditionalGeneration"))]
     known = type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from validate.costs import FREE
+from validate.dummy import dummy
 from validate.loading import Loaded, common_vocabulary, load, load_draft
 from validate.sampler import Sampler
 
@@ -25,6 +26,7 @@ class Settings:
     seed: int
     device: str
     dtype: str
+    dummy_weights: bool = False
 
     @property
     def cells(self) -> tuple[tuple[str, int], ...]:
@@ -49,9 +51,10 @@ class Models:
 
     def __init__(self, settings: Settings) -> None:
         place = {"device": settings.device, "dtype": settings.dtype}
-        self.target = load(settings.target, **place)
+        make = dummy if settings.dummy_weights else load
+        self.target = make(settings.target, **place)
         names = [name for name in dict.fromkeys(settings.drafts) if name not in FREE]
-        self.drafts: dict[str, Loaded] = {name: load_draft(name, self.target, **place) for name in names}
+        self.drafts: dict[str, Loaded] = {name: load_draft(name, self.target, make, **place) for name in names}
 
     @cached_property
     def vocabulary(self) -> int:

@@ -3,13 +3,14 @@
 A prediction's interval is one for what the run will measure on the same prompts. Three things part the two:
 
     table      medians over sweeps: sweeps drawn again, all cells of a sweep together
-    run        the clock beside the table, text by text: s^2 = var log(plain seconds / priced seconds) by text. A cell
+    run        the clock beside the table, e = log(plain seconds / priced seconds) text by text, s its spread. A cell
                decodes P texts once and plain decoding twice: s^2 (1 + 1/2) sum w^2, w the texts' shares of the seconds
-    level      log(sum of plain seconds / sum of priced seconds): what the table misses of plain decoding it may miss
-               of a round
+    level      the median of e: what the table misses of plain decoding it may miss of a round
 
 and where the target samples, acceptance: the texts of the run are others than those that were scored, so that the
-spread by text counts twice. Their variances add up; Student's t has the degrees of freedom of all texts.
+spread by text counts twice. Their variances add up; Student's t has the degrees of freedom of all texts. s is 1.4826
+times the median distance from the median of e: one text written while the machine was busy with something else says
+nothing of the others.
 """
 
 import json
@@ -18,6 +19,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,6 +39,7 @@ from validate.texts import Text, digest
 
 FORMAT, VERSION, FILE = "specmath.prediction", 1, "prediction.json"
 REDRAWN, LEVEL = 400, 0.95
+NORMAL = 1.4826  # standard deviations in a median distance from the median, where errors are normal
 METHOD = "replayed rounds at table prices; interval for a run on the same prompts"
 
 
@@ -91,7 +94,7 @@ def read(folder: pathlib.Path) -> Prediction:
     try:
         found = json.loads((folder / FILE).read_text())
         known = (found.pop("format"), found.pop("version"))
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError, TypeError):
         known = ("nothing", 0)
     if known != (FORMAT, VERSION):
         raise ValueError(f"{folder / FILE}: found {known[0]} version {known[1]}, expected {FORMAT} version {VERSION}")
@@ -153,18 +156,21 @@ class _Prices:
         share = self.parts.seconds[at] / self.parts.seconds[at].sum()
         return self._spread * 1.5 * float(np.sum(share**2))
 
-    @property
-    def _clocked(self) -> np.ndarray:
-        """Seconds that each text took to write, [P]."""
-        return np.array([text.seconds or math.nan for text in self.texts])
+    @cached_property
+    def _beside(self) -> np.ndarray:
+        """log(seconds that a text took to write / its price), of the texts whose seconds are known."""
+        known = [
+            (text.seconds, price) for text, price in zip(self.texts, self.parts.plain, strict=True) if text.seconds
+        ]
+        return np.array([math.log(seconds / price) for seconds, price in known])
 
     @property
     def _spread(self) -> float:
-        return float(np.nanvar(np.log(self._clocked / self.parts.plain), ddof=1)) if len(self.texts) > 1 else math.nan
+        distance = np.median(np.abs(self._beside - np.median(self._beside)))
+        return float(NORMAL * distance) ** 2
 
     def _level(self) -> float:
-        known = ~np.isnan(self._clocked)
-        return math.log(self._clocked[known].sum() / self.parts.plain[known].sum()) ** 2
+        return float(np.median(self._beside)) ** 2
 
     def _breakdown(self, at: np.ndarray) -> Breakdown:
         tokens = sum(text.tokens for text, chosen in zip(self.texts, at, strict=True) if chosen)

@@ -85,8 +85,13 @@ class Study:
         """Write the prediction down, once: a later look never changes it."""
         if not (self.folder / prediction.FILE).exists():
             prices, greedy = costs.read(self.folder / costs.FILE), self.settings.sampler.temperature == 0
-            found = prediction.predict(texts, drafts, prices, self.settings.ks, greedy=greedy)
+            found = prediction.predict(texts, drafts, prices, self._depths, greedy=greedy)
             prediction.write(self.folder, found)
+
+    @property
+    def _depths(self) -> range:
+        """Every k up to the deepest: what the scores and the costs answer for, whether it will be run or not."""
+        return range(1, max(self.settings.ks) + 1)
 
     def _run(self, texts: Sequence[Text], arms: Arms) -> Iterator[Step]:
         """Decode every text in every cell, each written when all its arms are done."""

@@ -10,8 +10,8 @@ from typing import Any
 
 from specmath.acceptance import BetaGeometric, Geometric, Markov, NotIdentifiable, Positional
 from specmath.estimate import select
-from validate.compare import Comparison, decide, gap, measured_breakdown
-from validate.conclude import run_document
+from validate.compare import Comparison, gap, measured_breakdown
+from validate.conclude import case_of, domain_of, run_document, verdict_of
 from validate.costs import Costs
 from validate.document import nulled
 from validate.fit import EVERYTHING, Sample, control_ratio, measured_speedup, sample_of
@@ -37,7 +37,7 @@ def study_document(traces: Mapping[Cell, Trace], costs: Costs, prediction: Predi
     ]
     totals = [_cell(prediction.of(EVERYTHING, *cell), sample) for cell, sample in samples.items()]
     total = next(t for t in totals if (t["draft"], t["k"]) == leading)
-    verdicts = document["verdicts"] | _verdicts(prediction, samples, domains, costs)
+    verdicts, shown = _by_domain(prediction, traces, domains, costs)
     return document | nulled(
         {
             "next": document["next"] if len(traces) == 1 else _plan(verdicts),
@@ -46,8 +46,10 @@ def study_document(traces: Mapping[Cell, Trace], costs: Costs, prediction: Predi
             "totals": totals,
             "total": {name: total[name] for name in ("predicted", "measured", "error", "inside")},
             "gap": total["gap"],
+            "curve": _curve(prediction),
             "accuracy": _accuracy(cells, [control_ratio(samples[leading].of(domain)) for domain in domains]),
             "verdicts": verdicts,
+            "domains": shown,
             "laws": {f"{draft}, k = {k}": _laws(sample) for (draft, k), sample in samples.items()},
             "predicted_at": prediction.made,
         }
@@ -65,6 +67,15 @@ def _cell(forecast: Forecast, sample: Sample) -> dict[str, Any]:
     return vars(found) | {"error": found.error, "inside": found.inside, "gap": why}
 
 
+def _curve(prediction: Prediction) -> list[dict[str, Any]]:
+    """Every draft at every k that was priced, run or not, over all texts."""
+    return [
+        {"draft": f.draft, "k": f.k, "predicted": f.speedup, "block_efficiency": f.breakdown.tokens}
+        for f in prediction.forecasts
+        if f.domain == EVERYTHING
+    ]
+
+
 def _accuracy(cells: Sequence[Mapping[str, Any]], controls: Sequence[float]) -> dict[str, Any]:
     """Errors of all cells, how many stated intervals held, and plain decoding against itself by domain."""
     errors, noise = [abs(cell["error"]) for cell in cells], [abs(ratio - 1) for ratio in controls]
@@ -79,17 +90,18 @@ def _accuracy(cells: Sequence[Mapping[str, Any]], controls: Sequence[float]) -> 
     }
 
 
-def _verdicts(
-    prediction: Prediction, samples: Mapping[Cell, Sample], domains: Sequence[str], costs: Costs
-) -> dict[str, dict[str, Any]]:
-    """By domain, the verdict on the cell that was predicted to be fastest there."""
-    found = {}
+def _by_domain(
+    prediction: Prediction, traces: Mapping[Cell, Trace], domains: Sequence[str], costs: Costs
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """By domain, the verdict on the cell that was predicted to be fastest there, and what its prompts showed."""
+    verdicts, shown = {}, {}
     for domain in domains:
-        draft, k = _fastest(prediction, list(samples), domain)
-        verdict = decide(samples[draft, k].of(domain), costs.pair(draft), k)
-        chosen = {name: getattr(verdict, name) for name in ("verdict", "k", "more_prompts", "reason")}
-        found[domain] = chosen | {"draft": draft}
-    return found
+        chosen = _fastest(prediction, list(traces), domain)
+        case = case_of(traces[chosen], costs).of(domain)
+        verdict = case.decide()
+        verdicts[domain] = verdict_of(verdict) | {"draft": chosen[0]}
+        shown[domain] = domain_of(case, verdict, traces[chosen].done) | {"draft": chosen[0], "k": chosen[1]}
+    return verdicts, shown
 
 
 def _plan(verdicts: Mapping[str, Mapping[str, Any]]) -> str:

@@ -1,19 +1,14 @@
-"""What a target wrote: prompts and outputs as token ids, generated here or read from logged traffic."""
+"""What a target wrote: prompts and outputs as token ids, the noun of every profile."""
 
 import hashlib
 import json
-import pathlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from validate.jsonl import read
-from validate.loading import Loaded
-from validate.workload import is_loop, messages_of
+from validate.workload import is_loop
 
 FORMAT, VERSION, FILE = "specmath.texts", 1, "texts.jsonl"
-SHORTEST = 2
-_EXPECTED = 'expected "prompt" or "messages" with "response", or "prompt_ids" with "output_ids"'
 
 
 @dataclass(frozen=True)
@@ -59,67 +54,3 @@ def digest(texts: Iterable[Text]) -> str:
     """sha256 (hex) of ids, domains and tokens in order."""
     lines = [[t.prompt, t.domain, t.context, t.output] for t in texts]
     return hashlib.sha256(json.dumps(lines).encode()).hexdigest()
-
-
-def read_logged(path: str | pathlib.Path, target: Loaded) -> list[Text]:
-    """Texts of logged traffic, JSON Lines of prompt and response, as text or as token ids.
-
-    {"prompt" | "turns" | "messages", "response"} is rendered by the target's template and its tokeniser;
-    {"prompt_ids", "output_ids"} is taken as it is; "id", "domain" and "end" are optional. Responses of fewer than two
-    tokens make no round and are left out. Raises ValueError naming path and line for anything else.
-    """
-    texts: dict[str, Text] = {}
-    for number, line in enumerate(pathlib.Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        if line.strip():
-            try:
-                text = _logged(line, target, f"line-{number}")
-                if text.prompt in texts:
-                    raise ValueError(f"id {text.prompt!r} is there already; rename one of them")
-            except ValueError as problem:
-                raise ValueError(f"{path}:{number}: {problem}") from None
-            texts[text.prompt] = text
-    found = [text for text in texts.values() if len(text.output) >= SHORTEST]
-    if not found:
-        raise ValueError(f"{path} holds no response of at least {SHORTEST} tokens; {_EXPECTED}")
-    return found
-
-
-def given(path: pathlib.Path, target: Loaded) -> list[Text]:
-    """The texts of a profile's folder or file as they were written, or else of a log."""
-    path = path / FILE if path.is_dir() else path
-    with path.open("rb") as file:
-        ours = FORMAT.encode() in file.readline()
-    return [of_record(line) for line in read(path, FORMAT, VERSION)[1]] if ours else read_logged(path, target)
-
-
-def _logged(line: bytes, target: Loaded, name: str) -> Text:
-    try:
-        found = json.loads(line)
-    except ValueError:
-        raise ValueError(f"not JSON; {_EXPECTED}") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"found a {type(found).__name__}; {_EXPECTED}")
-    context, output = _ids(found, target) if "output_ids" in found else _encoded(found, target)
-    end = found.get("end")
-    if end not in (None, "eos", "budget"):
-        raise ValueError(f'end is {end!r}; expected "eos", "budget" or null')
-    return Text(str(found.get("id", name)), str(found.get("domain", "prompts")), context, output, end)
-
-
-def _ids(found: Mapping[str, Any], target: Loaded) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    sides = [found.get("prompt_ids"), found["output_ids"]]
-    for side in sides:
-        if not isinstance(side, list) or not all(type(i) is int and 0 <= i < target.rows for i in side):
-            raise ValueError(f"found {str(side)[:40]}, expected lists of token ids below {target.rows}")
-    if not sides[0]:
-        raise ValueError("prompt_ids is empty; expected at least one token")
-    return tuple(sides[0]), tuple(sides[1])
-
-
-def _encoded(found: Mapping[str, Any], target: Loaded) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    response = found.get("response")
-    if not isinstance(response, str):
-        raise ValueError(f"found no response; {_EXPECTED}")
-    return tuple(target.encode(messages_of(found))), tuple(
-        target.tokenizer(response, add_special_tokens=False)["input_ids"]
-    )

@@ -42,3 +42,21 @@ def milliseconds(seconds: float | None) -> str:
 def counted(count: int, noun: str) -> str:
     """A number of things."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def alpha_in_words(found: Mapping[str, Any]) -> str:
+    """What alpha is, and that accepted / drafted is not it."""
+    if found["alpha"] is None:
+        return "Nothing was drafted, so alpha, the chance that a tested draft is accepted, is not known."
+    return (
+        f"alpha, {interval(found['alpha'])} over all, is the chance that a tested draft is accepted. "
+        f"Accepted / drafted ({significant(found['accepted_fraction'], 2)}) is not: it depends on k, because the "
+        "drafts after a rejection are never tested."
+    )
+
+
+def flat(value: Any) -> str:
+    """A JSON value in one line."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} = {flat(item)}" for name, item in value.items())
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -7,14 +7,26 @@ once, and it has its own seed. Bundled prompts lie in `data/prompts.jsonl`, thei
 import hashlib
 import importlib.resources
 import json
+import math
 import pathlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 DOMAINS = ("code", "json", "template", "qa", "chat", "prose", "verse")
 LOOP_SHARE = 0.30
+SHINGLE, SIMILAR = 13, 0.5
+LIKENESS, UNSORTED = 1.2, (0.78, 0.12)
+PLANNED = {  # alpha and its standard deviation between prompts: planning values, not measurements
+    "json": (0.93, 0.05),
+    "template": (0.93, 0.05),
+    "maths": (0.82, 0.06),
+    "verse": (0.62, 0.06),
+    "code": (0.85, 0.08),
+    "summarise": (0.85, 0.08),
+    "chat": (0.75, 0.08),
+}
 
 
 class InDomain(Protocol):
@@ -78,13 +90,14 @@ def messages_of(record: Mapping[str, object]) -> tuple[dict[str, str], ...]:
     return _messages(next((record[key] for key in ("prompt", "turns", "messages") if key in record), None))
 
 
-def first(prompts: Sequence[P], per_domain: int | None) -> list[P]:
-    """The first so many of each domain, in their order; all of them for None."""
+def first(prompts: Sequence[P], wanted: Callable[[str], int | None]) -> list[P]:
+    """The first so many of each domain as are wanted of it, in their order; all of them for None."""
     seen: Counter[str] = Counter()
     kept = []
     for prompt in prompts:
         seen[prompt.domain] += 1
-        if per_domain is None or seen[prompt.domain] <= per_domain:
+        most = wanted(prompt.domain)
+        if most is None or seen[prompt.domain] <= most:
             kept.append(prompt)
     return kept
 
@@ -100,6 +113,36 @@ def halves(prompts: Sequence[P]) -> tuple[list[P], list[P]]:
         sides[place[prompt.domain] % 2].append(prompt)
         place[prompt.domain] += 1
     return sides
+
+
+def distinct(prompts: Iterable[Prompt]) -> list[Prompt]:
+    """The prompts without those that nearly repeat an earlier one (over half of their runs of 13 words in common).
+
+    Two prompts of fewer words are compared as they stand.
+    """
+    kept: list[tuple[Prompt, frozenset[tuple[str, ...]]]] = []
+    for prompt in prompts:
+        own = _shingles(prompt.text)
+        if all(len(own & other) <= SIMILAR * len(own | other) for _, other in kept):
+            kept.append((prompt, own))
+    return [prompt for prompt, _ in kept]
+
+
+def prompts_for(half_width: float, domain: str, tokens: int) -> int:
+    """Prompts of a domain for alpha +- half_width at 95 %, before anything is measured.
+
+    n = (s^2 + 1.2 alpha (1 - alpha) / tokens) / (half_width / 1.96)^2, with alpha and s, its standard deviation
+    between prompts, as planned for the domain; tokens are those scored per prompt, 1.2 their likeness within one
+    (derived here). Once there are measurements `specmath.prompts_needed` answers from their own spread.
+    Raises ValueError where half_width is not positive.
+
+    >>> prompts_for(0.02, "json", 128), prompts_for(0.02, "chat", 128)
+    (30, 79)
+    """
+    if not half_width > 0:
+        raise ValueError(f"half_width: found {half_width}, expected a positive number like 0.02")
+    alpha, spread = PLANNED.get(domain, UNSORTED)
+    return math.ceil((spread**2 + LIKENESS * alpha * (1 - alpha) / tokens) / (half_width / 1.96) ** 2)
 
 
 def digest(prompts: Iterable[Prompt]) -> str:
@@ -140,6 +183,11 @@ def _by_domain(prompts: Iterable[Prompt]) -> dict[str, list[Prompt]]:
     for prompt in prompts:
         domains.setdefault(prompt.domain, []).append(prompt)
     return domains
+
+
+def _shingles(text: str) -> frozenset[tuple[str, ...]]:
+    words = text.lower().split()
+    return frozenset(tuple(words[i : i + SHINGLE]) for i in range(max(len(words) - SHINGLE, 0) + 1))
 
 
 def _plain(messages: Iterable[Mapping[str, str]]) -> list[list[str]]:

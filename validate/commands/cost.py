@@ -18,7 +18,9 @@ def answer(options: Mapping[str, Any], lengths: list[int], contexts: list[int], 
     """Measure forwards over `lengths` tokens after `contexts` tokens in `batches` sequences; the document."""
     place = placement(options["device"], options["dtype"])
     draft = options["draft"]
-    settings = Settings(options["target"], (draft,), (max(lengths) - 1,), Sampler(), 1, 0, *place)
+    settings = Settings(
+        options["target"], (draft,), (max(lengths) - 1,), Sampler(), 1, 0, *place, options["dummy_weights"]
+    )
     say(f"loading {options['target']}")
     bench = CostBench(Models(settings), settings, Shapes(lengths, contexts, batches), say)
     kept = _kept(options["out"] and pathlib.Path(options["out"]), settings)
@@ -27,13 +29,18 @@ def answer(options: Mapping[str, Any], lengths: list[int], contexts: list[int], 
         bench.warm()
     for _ in watched(_sweeps(bench, options["repeats"], taken, kept)):
         pass
-    return cost_document.cost_document(Costs(taken), draft, max(settings.ks), settings.machine)
+    return cost_document.cost_document(Costs(taken), draft, max(settings.ks), settings.machine | _weights(settings))
 
 
 def _kept(path: pathlib.Path | None, settings: Settings) -> Journal | None:
     """The file of sweeps, new or to go on with, where one was asked for."""
-    identity = {"target": settings.target, "drafts": list(settings.drafts)}
-    return journal(path, identity | {"dtype": settings.dtype, "device": settings.machine["device"]}) if path else None
+    identity: dict[str, Any] = {"target": settings.target, "drafts": list(settings.drafts)}
+    identity |= {"dtype": settings.dtype, "device": settings.machine["device"], "dummy": settings.dummy_weights}
+    return journal(path, identity) if path else None
+
+
+def _weights(settings: Settings) -> dict[str, str]:
+    return {"weights": "dummy"} if settings.dummy_weights else {}
 
 
 def _sweeps(bench: CostBench, repeats: int, taken: list[Sweep], kept: Journal | None) -> Iterator[Step]:

@@ -9,14 +9,16 @@ from specmath.cost import Pair
 from validate import costs, folder, report
 from validate import scores as kept
 from validate import texts as written
-from validate.commands.run import prompts_of, settings_of
+from validate.commands.run import settings_of
 from validate.console import Step, say, watched
 from validate.corpus import Corpus
 from validate.costs import FREE
 from validate.loading import placement
+from validate.logged import given
 from validate.models import Models
 from validate.profile_document import Scored, profile_document
 from validate.scores import Score
+from validate.sources import prompts_of
 from validate.texts import Text
 
 COMMAND, REPORT_JSON, REPORT_TEXT = "profile", "profile.json", "profile.md"
@@ -45,12 +47,12 @@ class Profiling:
             raise ValueError(
                 "--prompts: found beside --text, expected one of them: text is scored, prompts are decoded"
             )
-        self._prompts = [] if options["text"] else prompts_of(options)
+        self._prompts = [] if options["text"] else prompts_of(options, say)
         say(f"loading {options['target']}")
         self.settings = settings_of(options, drafts=options["draft"], ks=[options["k"]])
         self.models = Models(self.settings)
         self.corpus = Corpus(self.models, self.settings, place, say)
-        self._given = written.given(pathlib.Path(options["text"]), self.models.target) if options["text"] else []
+        self._given = given(pathlib.Path(options["text"]), self.models.target) if options["text"] else []
         self._prices = costs.read(pathlib.Path(options["costs"])) if options["costs"] else None
 
     def finished(self) -> tuple[dict[str, Any], list[str]]:

@@ -5,23 +5,24 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from validate import costs, folder, prediction, report, sections, trace, workload
+from validate import costs, folder, page, prediction, report, sections, trace
 from validate.console import say, watched
 from validate.loading import placement
 from validate.models import Settings
 from validate.sampler import Sampler
 from validate.scores import FILE as SCORES
+from validate.sources import prompts_of
 from validate.study import Study, traces
 from validate.study_document import study_document
 from validate.texts import FILE as TEXTS
 
 try:
-    from validate import charts
+    from validate import charts, run_charts
 except ModuleNotFoundError:
     charts = None  # type: ignore[assignment]
 
-COMMAND, REPORT_JSON, REPORT_TEXT, CHART = "run", "report.json", "report.md", "speedup"
-PER_DOMAIN = 4
+COMMAND, CHART = "run", "speedup"
+REPORT_JSON, REPORT_TEXT, REPORT_PAGE = "report.json", "report.md", "report.html"
 
 
 def answer(options: dict[str, Any], out: pathlib.Path | None) -> tuple[dict[str, Any], list[str]]:
@@ -36,13 +37,6 @@ def resumed(place: pathlib.Path) -> tuple[dict[str, Any], list[str]]:
     return _finished(folder.begun(place, COMMAND), place)
 
 
-def prompts_of(options: Mapping[str, Any]) -> list[workload.Prompt]:
-    """The prompts asked for: the bundled or those of a file, the first so many of each domain."""
-    if options["prompts"] is None:
-        return workload.bundled(options["per_domain"] or PER_DOMAIN)
-    return workload.first(workload.read_prompts(options["prompts"]), options["per_domain"])
-
-
 def settings_of(options: Mapping[str, Any], *, drafts: Sequence[str], ks: Sequence[int]) -> Settings:
     """The settings that options of the command line ask for."""
     sampler = Sampler(*(options[name] for name in ("temperature", "top_k", "top_p", "min_p")))
@@ -53,7 +47,7 @@ def settings_of(options: Mapping[str, Any], *, drafts: Sequence[str], ks: Sequen
 def _finished(options: Mapping[str, Any], place: pathlib.Path) -> tuple[dict[str, Any], list[str]]:
     say(f"loading {options['target']}")
     settings = settings_of(options, drafts=options["draft"], ks=options["k"])
-    study = Study(settings, prompts_of(options), place, say)
+    study = Study(settings, prompts_of(options, say), place, say)
     with folder.resumable(place, COMMAND):
         if not (place / folder.SETTINGS).exists():
             folder.begin(place, COMMAND, options)
@@ -67,20 +61,24 @@ def _concluded(place: pathlib.Path, settings: Settings) -> tuple[dict[str, Any],
     paths = traces(place, settings.cells)
     read = {cell: trace.read(path) for cell, path in paths.items()}
     document = study_document(read, costs.read(place / costs.FILE), prediction.read(place))
-    made = {REPORT_JSON: json.dumps(document, allow_nan=False, indent=1).encode(), **_charts(document)}
+    made, pictures = _drawn(document)
+    made[REPORT_JSON] = json.dumps(document, allow_nan=False, indent=1).encode()
     chart = next((name for name in made if name.endswith(".svg")), "")
     kept = [TEXTS, SCORES, costs.FILE, prediction.FILE, *(str(path.relative_to(place)) for path in paths.values())]
-    files = [*kept, folder.SETTINGS, *made, REPORT_TEXT]
+    files = [*kept, folder.SETTINGS, *made, REPORT_TEXT, REPORT_PAGE]
     made[REPORT_TEXT] = report.markdown(document, files, chart).encode()
+    made[REPORT_PAGE] = page.page(document, pictures, files)
     for name, content in made.items():
         folder.write(place, name, content)
     return document, [str(place / name) for name in files]
 
 
-def _charts(document: Mapping[str, Any]) -> dict[str, bytes]:
-    """The chart's files; without matplotlib there are none, and the run is not lost for it."""
+def _drawn(document: Mapping[str, Any]) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """The chart's files and the page's pictures; without matplotlib there are none, and the run is not lost for it."""
     if charts is None:
         say("no chart: matplotlib is not installed (pip install 'specmath[figures]')")
-        return {}
-    figure = charts.speedups(document, sections.headline(document))
-    return {f"{CHART}.{kind}": charts.rendered(figure, kind) for kind in ("svg", "png")}
+        return {}, {}
+    answer = sections.headline(document)
+    figure = charts.speedups(document, answer)
+    files = {f"{CHART}.{kind}": charts.rendered(figure, kind) for kind in ("svg", "png")}
+    return files, run_charts.pictures(document, answer)

@@ -1,0 +1,87 @@
+"""Cost tables of large shapes with random weights, where there is a GPU; without one nothing is run and it is said.
+
+Forwards of the target over n tokens and of the draft over one or two, over batch and context: v(n), c, and how far a
+forward over several tokens costs the time of one. Shapes: config.json of Qwen/Qwen3-8B, Qwen3-32B, Qwen3-0.6B and
+meta-llama/Llama-3.1-8B, Llama-3.2-1B on the Hugging Face hub, in `configs`. The forwards are eager, as the library
+launches them, which is what a small draft's time mostly is: c is that of eager decoding.
+
+Sweeps go to runs/gpu as they are taken and are not taken again; a call stops before ten minutes, the next goes on. A
+finished table becomes a record under figures/data, with the machine, the versions and the date.
+"""
+
+import json
+import pathlib
+import time
+from datetime import UTC, datetime
+
+import torch
+
+from validate import costs, folder
+from validate.cost_document import cost_document
+from validate.costs import Costs
+from validate.measure import CostBench, Shapes
+from validate.models import Models, Settings
+from validate.sampler import Sampler
+from validate.study import versions
+
+CONFIGS, PLACE = pathlib.Path(__file__).with_name("configs"), pathlib.Path("runs/gpu")
+RECORDS = pathlib.Path(__file__).parent.parent / "figures" / "data"
+PAIRS = (("qwen3-8b", "qwen3-0.6b"), ("llama-3.1-8b", "llama-3.2-1b"), ("qwen3-32b", "qwen3-0.6b"))
+SHAPES = Shapes((*range(1, 10), 13, 17, 25, 33), (128, 1024, 4096), (1, 2, 4, 8, 16, 32, 64, 128))
+SWEEPS, SECONDS, K = 5, 540, 4
+
+
+def main():
+    """Every pair, as far as the time of one call goes."""
+    if not torch.cuda.is_available():
+        print("skipped: PyTorch sees no CUDA here")
+        return
+    ends = time.monotonic() + SECONDS
+    for target, draft in PAIRS:
+        settings = settings_of(target, draft, "cuda", "bfloat16")
+        record = measured(settings, SHAPES, PLACE, RECORDS, ends)
+        print(f"{target} and {draft}: {_found(record) if record else 'not finished: call make gpu again'}")
+        torch.cuda.empty_cache()
+
+
+def settings_of(target, draft, device, dtype):
+    """Two shapes by the names of their configs."""
+    target, draft = (str(CONFIGS / f"{name}.json") for name in (target, draft))
+    return Settings(target, (draft,), (K,), Sampler(), 1, 0, device, dtype, dummy_weights=True)
+
+
+def measured(settings, shapes, place, records, ends):
+    """The record of one pair, once its sweeps are complete; None where the time ended before."""
+    name = "-".join(pathlib.Path(model).stem for model in (settings.target, *settings.drafts))
+    path = records / f"cost-{name}.json"
+    if path.exists():
+        return json.loads(path.read_text())
+    place.mkdir(parents=True, exist_ok=True)
+    about = {"target": settings.target, "drafts": list(settings.drafts), "machine": settings.machine}
+    journal = costs.journal(place / f"{name}.jsonl", about)
+    if len(journal.records) < SWEEPS and time.monotonic() < ends:
+        bench = CostBench(Models(settings), settings, shapes)
+        bench.warm()
+        while len(journal.records) < SWEEPS and time.monotonic() < ends:
+            journal.append(costs.record(bench.sweep()))
+    if len(journal.records) < SWEEPS:
+        return None
+    draft = pathlib.Path(settings.drafts[0]).stem
+    taken = Costs(costs.of_records(journal.records, journal.path))
+    record = cost_document(taken, settings.drafts[0], K, settings.machine | {"weights": "dummy"})
+    record |= {"target": name.removesuffix(f"-{draft}"), "draft": draft, "versions": versions()}
+    record |= {"date": f"{datetime.now(UTC):%Y-%m-%d}"}
+    records.mkdir(parents=True, exist_ok=True)
+    folder.write(records, path.name, json.dumps(record, allow_nan=False).encode())
+    return record
+
+
+def _found(record):
+    """v(5), c and how flat the forward is, at the smallest and the largest batch."""
+    ends = record["plain_steps"][0], record["plain_steps"][-1]
+    said = (f"batch {at['batch']}: v(5) {at['v']['5']:.2f}, c {at['c']:.2f}, flat to {at['flat_to']}" for at in ends)
+    return "; ".join(said)
+
+
+if __name__ == "__main__":
+    main()
