@@ -169,14 +169,16 @@ def _by_k(values: _Values, pictures: Mapping[str, bytes]) -> list[str]:
 
 
 def _costs(values: _Values, pictures: Mapping[str, bytes]) -> list[str]:
+    drafts = values.at("costs/drafts")
+    models = {"target": "costs/target", **{name: f"costs/drafts/{_key(name)}" for name in drafts}}
     rows = [
         [
-            role,
-            *(values.number(f"costs/{role}/{i}/{name}", str) for name in ("n", "batch", "context")),
-            *(values.number(f"costs/{role}/{i}/{name}", milliseconds) for name in ("seconds", "low", "high")),
+            html.escape(model),
+            *(values.number(f"{path}/{i}/{name}", str) for name in ("n", "batch", "context")),
+            *(values.number(f"{path}/{i}/{name}", milliseconds) for name in ("seconds", "low", "high")),
         ]
-        for role in ("target", "draft")
-        for i in range(len(values.at(f"costs/{role}")))
+        for model, path in models.items()
+        for i in range(len(values.at(path)))
     ]
     columns = ("model", "n", "batch", "context", "median [ms]", "quartile [ms]", "quartile [ms]")
     drift = values.number("costs/drift", times)

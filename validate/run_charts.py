@@ -121,7 +121,7 @@ def verification(document: Document) -> Any:
     named = ", ".join(str(context) for _, context in places)
     axes.set_xlabel(f"n [tokens], after {named} tokens of context; band: quartiles", fontsize=8)
     axes.set_ylabel("plain steps", fontsize=8)
-    axes.set_ylim(0)
+    axes.set(ylim=(0, None), xticks=sorted({cell["n"] for cell in cells}))
     return figure
 
 

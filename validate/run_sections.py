@@ -29,7 +29,7 @@ def sections(document: Mapping[str, Any]) -> list[Section]:
         _predictions(document),
         _generalisation(document),
         _model_error(document),
-        cost_cells({m: document["costs"][m] for m in ("target", "draft")}, document["costs"]),
+        cost_cells({"target": document["costs"]["target"], **document["costs"]["drafts"]}, document["costs"]),
         _time_spent(document),
         _laws(document),
         _provenance(document),

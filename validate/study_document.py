@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from specmath.acceptance import BetaGeometric, Geometric, Markov, NotIdentifiable, Positional
+from specmath.acceptance import BetaGeometric, Geometric, Law, Markov, NotIdentifiable, Positional
 from specmath.estimate import select
 from validate.compare import Comparison, gap, measured_breakdown
 from validate.conclude import case_of, domain_of, run_document, verdict_of
-from validate.costs import Costs
+from validate.costs import FREE, Costs
 from validate.document import nulled
 from validate.fit import EVERYTHING, Sample, control_ratio, measured_speedup, sample_of
 from validate.prediction import Forecast, Prediction
@@ -41,6 +41,7 @@ def study_document(traces: Mapping[Cell, Trace], costs: Costs, prediction: Predi
     return document | nulled(
         {
             "next": document["next"] if len(traces) == 1 else _plan(verdicts),
+            "costs": document["costs"] | {"drafts": _draft_costs(costs, traces)},
             "held_out": {name: document[name] for name in HELD_OUT},
             "cells": cells,
             "totals": totals,
@@ -65,6 +66,12 @@ def _cell(forecast: Forecast, sample: Sample) -> dict[str, Any]:
     found = Comparison(forecast.domain, forecast.draft, forecast.k, forecast.speedup, measured_speedup(sample))
     why = gap(forecast.breakdown, measured_breakdown(sample))
     return vars(found) | {"error": found.error, "inside": found.inside, "gap": why}
+
+
+def _draft_costs(costs: Costs, traces: Mapping[Cell, Trace]) -> dict[str, list[dict[str, Any]]]:
+    """The forwards of every draft that is a model, by its name."""
+    names = [name for name in dict.fromkeys(draft for draft, _ in traces) if name not in FREE]
+    return {name: [row for row in costs.rows() if row["model"] == name] for name in names}
 
 
 def _curve(prediction: Prediction) -> list[dict[str, Any]]:
@@ -117,6 +124,10 @@ def _plan(verdicts: Mapping[str, Mapping[str, Any]]) -> str:
     return "; ".join(f"{what} {', '.join(domains)}" for what, domains in kinds.items())
 
 
+def _parameters(law: Law) -> dict[str, Any]:
+    return {name: value for name, value in vars(law).items() if not name.startswith("_")}
+
+
 def _laws(sample: Sample) -> dict[str, Any]:
     """Which families say most of held-out prompts, and which of them is the simplest not rejected."""
     try:
@@ -124,7 +135,7 @@ def _laws(sample: Sample) -> dict[str, Any]:
     except NotIdentifiable as unknown:
         return {"chosen": None, "ranking": [], "missing": str(unknown)}
     ranking = [
-        {"law": c.name, "params": vars(c.fit.law), "held_out": c.held_out, "difference": c.difference}
+        {"law": c.name, "params": _parameters(c.fit.law), "held_out": c.held_out, "difference": c.difference}
         | {"rejected": bool(c.rejected)}
         for c in found.ranking
     ]

@@ -1,6 +1,6 @@
 """The words every report shares: verdicts, numbers with their intervals, and the parts a report is made of."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,4 +59,6 @@ def flat(value: Any) -> str:
     """A JSON value in one line."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name} = {flat(item)}" for name, item in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return f"({', '.join(significant(v) if isinstance(v, float) else flat(v) for v in value)})"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
