@@ -19,7 +19,8 @@ FIXED = pathlib.Path(__file__).with_name("cells.json")
 PLACE = pathlib.Path("runs/cells")
 RECORD = pathlib.Path(__file__).parent.parent / "figures" / "data"
 MEDIAN, WORST, CONTROL_FACTOR, HOLDING = 0.02, 0.06, 1.5, 20
-KEPT = ("cells", "totals", "accuracy", "control", "costs", "laws", "divergences", "provenance", "predicted_at")
+SMALL = ("texts.jsonl", "scores.jsonl", "costs.jsonl")  # what the prediction was made from; the notebook makes it again
+KEPT = ("cells", "totals", "curve", "accuracy", "control", "costs", "laws", "divergences", "provenance", "predicted_at")
 
 
 def main():
@@ -34,7 +35,9 @@ def main():
     read = {cell: trace.read(path) for cell, path in traces(PLACE, settings.cells).items()}
     document = study_document(read, costs.read(PLACE / costs.FILE), prediction.read(PLACE))
     record = {"fixed": fixed, "versions": versions(), **{name: document[name] for name in KEPT}}
-    RECORD.mkdir(exist_ok=True)
+    (RECORD / "cells").mkdir(parents=True, exist_ok=True)
+    for name in SMALL:
+        folder.write(RECORD / "cells", name, (PLACE / name).read_bytes())
     folder.write(RECORD, "cells.json", json.dumps(record, allow_nan=False, indent=1).encode())
     _report(document)
 

@@ -6,10 +6,10 @@ import pathlib
 import pytest
 
 torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+pytest.importorskip("transformers")
 
 from tests import runs, synthetic
-from tests.tiny import llama
+from tests.tiny import saved
 from validate import cli, costs
 from validate.scoring import Scorer
 
@@ -18,15 +18,8 @@ PROMPTS = [{"prompt": f"w{i} w{i + 1} w{i}", "domain": "ab"[i % 2], "id": f"p{i}
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """A target and a draft with the same word tokeniser, as folders that `load` reads."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    place = tmp_path_factory.mktemp("models")
-    words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(30)}, unk_token="w0"))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    for name, noise in (("target", 0.0), ("draft", 0.2)):
-        llama(vocabulary=30, seed=4, noise=noise).network.save_pretrained(place / name)
-        transformers.PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w0").save_pretrained(place / name)
+    """A target and a draft, as folders that `load` reads, and a file of prompts."""
+    place = saved(tmp_path_factory.mktemp("models"))
     (place / "prompts.jsonl").write_text("\n".join(map(json.dumps, PROMPTS)))
     return place
 
@@ -131,6 +124,13 @@ def test_with_costs_every_measured_k_has_its_speedup(command, asked, tmp_path):
     assert all(point["speedup"]["value"] > 0 for point in lookup["by_k"])
     assert model["by_k"][0]["speedup"] is None
     assert document["best"]["draft"] == "lookup"
+
+
+def test_a_draft_is_priced_by_its_own_forwards_and_by_no_others(command, asked, models, tmp_path):
+    synthetic.write_costs(tmp_path / costs.FILE, runs.costs(draft=0.1, name=str(models / "draft")))
+    _, out, _ = command(*asked, "--costs", tmp_path / costs.FILE, "--out", "here", "--json")
+    priced = {d["name"]: d["by_k"][0]["speedup"] is not None for d in json.loads(out)["drafts"]}
+    assert priced == {str(models / "draft"): True, "lookup": True, "early:1": False}
 
 
 def test_logits_that_are_no_numbers_stop_with_one_line(command, asked, monkeypatch):

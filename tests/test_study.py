@@ -317,7 +317,42 @@ def test_steps_tell_their_stages(tmp_path):
     assert isinstance(run(tmp_path)[0], Step)
 
 
+def test_a_finished_prompt_is_not_decoded_again(tmp_path, monkeypatch):
+    run(tmp_path, stop=len(run(tmp_path / "count")) - 2)
+    asked, decode = [], Arms.decode
+
+    def watched(self, text, cells, **options):
+        asked.append(text.prompt)
+        return decode(self, text, cells, **options)
+
+    monkeypatch.setattr(Arms, "decode", watched)
+    assert decoded(run(tmp_path)) == asked == ["p-2", "p-3"]
+
+
 def test_scores_are_not_made_twice(tmp_path, monkeypatch):
     run(tmp_path, drafts=("friend",))
     monkeypatch.setattr(Scorer, "_batch", None)
     run(tmp_path, drafts=("friend",))
+
+
+@pytest.mark.parametrize("culprit", ["target", "friend"])
+def test_logits_that_are_no_numbers_stop_the_run_with_prompt_position_and_model_named(tmp_path, monkeypatch, culprit):
+    """In the run alone, after everything before it went well; on the host and where no device would be asked."""
+    run(tmp_path, stop=18, drafts=("friend",))
+    forward = Model.forward
+
+    def broken(self, tokens, **options):
+        logits = forward(self, tokens, **options)
+        return logits * float("nan") if self.name == culprit and self.length > 20 else logits
+
+    monkeypatch.setattr(Model, "forward", broken)
+    with pytest.raises(ValueError, match=rf"prompt 'p-\d', position \d+: the logits of {culprit} hold NaN"):
+        run(tmp_path, drafts=("friend",))
+
+
+def test_logits_that_are_no_numbers_stop_the_writing_of_texts(tmp_path, monkeypatch):
+    monkeypatch.setattr(CostBench, "sweep", lambda self: None)
+    forward = Model.forward
+    monkeypatch.setattr(Model, "forward", lambda self, *a, **k: forward(self, *a, **k) * float("inf"))
+    with pytest.raises(ValueError, match="prompt 'p-0', position 9: the logits of target hold NaN or infinity"):
+        run(tmp_path)

@@ -2,6 +2,7 @@
 
 import torch
 import transformers
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from validate.loading import Loaded
 
@@ -36,3 +37,13 @@ def mamba():
         vocab_size=8, hidden_size=16, state_size=4, num_hidden_layers=1, eos_token_id=None, bos_token_id=None
     )
     return Loaded("tiny-mamba", transformers.MambaForCausalLM(config).eval(), None, frozenset(), 256, 8)
+
+
+def saved(place):
+    """A target and a draft with the same word tokeniser in folders of that name; the folder that holds them."""
+    words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(30)}, unk_token="w0"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    for name, noise in (("target", 0.0), ("draft", 0.2)):
+        llama(vocabulary=30, seed=4, noise=noise).network.save_pretrained(place / name)
+        transformers.PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w0").save_pretrained(place / name)
+    return place

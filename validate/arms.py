@@ -63,8 +63,11 @@ class Arms:
         key: dict[str, Any] = {"prompt": text.prompt, "arm": arm, "repeat": repeat}
         decoder = self._decoder(cell, text)
         seed = seed_of(self._settings.seed, text.prompt)
-        generation = decoder.start(text.context, budget=self._settings.budget, seed=seed)
-        rounds, seconds = self._rounds(generation, key)
+        try:
+            generation = decoder.start(text.context, budget=self._settings.budget, seed=seed)
+            rounds, seconds = self._rounds(generation, key)
+        except ValueError as error:
+            raise ValueError(f"prompt {text.prompt!r}, {error}") from error
         done = DoneLine(
             **key,
             tokens_out=len(generation.tokens),

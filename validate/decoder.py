@@ -6,6 +6,7 @@ is the same round with d = 0.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 
 from specmath.acceptor import Verdict, draw, verify
 from validate.clock import Clock
-from validate.drafters import Drafter, Proposal
+from validate.drafters import NO_NUMBERS, Drafter, Proposal, law
 from validate.model import Model
 from validate.sampler import Sampler
 
@@ -62,7 +63,8 @@ class Generation:
         self._committed = list(prompt)
         self._prompt_length = len(prompt)
         started = decoder.clock.now()
-        self._commit([decoder.prefill(prompt, self._streams)])
+        with self._placed():
+            self._commit([decoder.prefill(prompt, self._streams)])
         self.prefill_s = decoder.clock.now() - started
 
     @property
@@ -80,7 +82,17 @@ class Generation:
     def rounds(self) -> Iterator[Round]:
         """Decode until EOS or budget, yielding every round as it happens."""
         while self.end is None:
-            yield self._round()
+            with self._placed():
+                done = self._round()
+            yield done
+
+    @contextmanager
+    def _placed(self) -> Iterator[None]:
+        """Say at which position of the sequence something was wrong."""
+        try:
+            yield
+        except ValueError as error:
+            raise ValueError(f"position {len(self._committed)}: {error}") from error
 
     def _round(self) -> Round:
         decoder, context = self._decoder, len(self._committed)
@@ -140,14 +152,17 @@ class Decoder:
         self.target.rewind(0)
         self.drafter.start(prompt)
         arrays = self.drafter.arrays
-        p = self.sampler(arrays.native(self.target.forward(prompt, keep=1)), xp=arrays.xp)[-1]
-        return int(draw(p, arrays.uniforms(streams.recover.random()), xp=arrays.xp))
+        p = law(self.sampler, arrays, self.target.forward(prompt, keep=1), self.target.name)[-1]
+        first = int(draw(p, arrays.uniforms(streams.recover.random()), xp=arrays.xp))
+        if first < 0:
+            raise ValueError(NO_NUMBERS.format(self.target.name))
+        return first
 
     @torch.inference_mode()
     def judge(self, logits: torch.Tensor, proposal: Proposal, streams: Streams) -> tuple[list[int], int, tuple | None]:
         """Emitted tokens, how many of them are accepted drafts, and beta where the target samples."""
         arrays = self.drafter.arrays
-        p = self.sampler(arrays.native(logits), xp=arrays.xp)
+        p = law(self.sampler, arrays, logits, self.target.name)
         verdict = verify(
             arrays.tokens(proposal.tokens),
             proposal.q,
@@ -158,7 +173,8 @@ class Decoder:
         )
         accepted = int(verdict.accepted)
         if accepted < 0:
-            raise ValueError(f"the logits of {self.target.name} hold a NaN; expected numbers: try another dtype")
+            culprit = self.drafter.name if bool(torch.isfinite(logits).all()) else self.target.name
+            raise ValueError(NO_NUMBERS.format(culprit))
         return verdict.tokens[: accepted + 1].tolist(), accepted, self._beta(p, proposal, verdict)
 
     def _beta(self, p: Any, proposal: Proposal, verdict: Verdict) -> tuple[float, ...] | None:

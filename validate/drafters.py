@@ -14,6 +14,7 @@ from validate.model import Model
 from validate.sampler import Sampler
 
 NGRAM_ORDER = 3
+NO_NUMBERS = "the logits of {} hold NaN or infinity; expected numbers: try another dtype"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,14 @@ class Drafter(Protocol):
 
     def propose(self, committed: Sequence[int], k: int, stream: np.random.Generator) -> Proposal:
         """At most k tokens to follow `committed`."""
+
+
+def law(sampler: Sampler, arrays: Arrays, logits: Any, name: str) -> Any:
+    """Probabilities of a model's logits under the sampler; ValueError naming the model where they are no numbers."""
+    try:
+        return sampler(arrays.native(logits), xp=arrays.xp)
+    except ValueError as error:
+        raise ValueError(NO_NUMBERS.format(name)) from error
 
 
 class Nothing:
@@ -162,7 +171,7 @@ class ModelDraft:
         xp, tokens, rows = self.arrays.xp, list[int](), []
         for v in stream.random(k):
             logits = self._feed([*committed, *tokens][len(self._fed) :])
-            rows.append(self._sampler(self.arrays.native(logits), xp=xp)[-1])
+            rows.append(law(self._sampler, self.arrays, logits, self.name)[-1])
             tokens.append(int(draw(rows[-1], self.arrays.uniforms(v), xp=xp)))
         return Proposal(tokens, xp.stack(rows) if rows else self.arrays.one_hot([], self._model.vocabulary))
 

@@ -1,15 +1,16 @@
 """The speedups of every cell, predicted from scored texts and costs before anything is drafted, and written down.
 
-A prediction's interval is one for what the run will measure on the same prompts. Three things part the two:
+A prediction's interval is one for what the run will measure on the same prompts. Four things part the two:
 
     table      medians over sweeps: sweeps drawn again, all cells of a sweep together
+    sweeps     the state of the machine, text by text: S^2 sum w^2, S the spread of what the sweeps say one by one
     run        the clock beside the table, e = log(plain seconds / priced seconds) text by text, s its spread. A cell
                decodes P texts once and plain decoding twice: s^2 (1 + 1/2) sum w^2, w the texts' shares of the seconds
     level      the median of e: what the table misses of plain decoding it may miss of a round
 
 and where the target samples, acceptance: the texts of the run are others than those that were scored, so that the
-spread by text counts twice. Their variances add up; Student's t has the degrees of freedom of all texts. s is 1.4826
-times the median distance from the median of e: one text written while the machine was busy with something else says
+spread by text counts twice. Their variances add up; Student's t has the degrees of freedom of all texts. S and s are
+1.4826 times the median distance from the median: one text written while the machine was busy with something else says
 nothing of the others.
 """
 
@@ -108,14 +109,13 @@ class _Prices:
         self.texts, self.draft, self.k = texts, draft, k
         self._replay, self._costs = Replay(draft.ratios), costs
         self.parts = self._priced(costs.pair(draft.name))
-        self._redrawn = self._redraw()
 
     def forecast(self, domain: str, *, greedy: bool) -> Forecast:
         """Of the texts of one domain, or of all."""
         at = np.array([domain in (EVERYTHING, text.domain) for text in self.texts])
         plain, seconds = self.parts.plain[at], self.parts.seconds[at]
         value = float(plain.sum() / seconds.sum())
-        variance = self._table(at) + self._run(at) + self._level()
+        variance = self._table(at) + self._sweeps(at) + self._run(at) + self._level()
         if not greedy:
             variance += _acceptance(plain, seconds)
         half = math.nan
@@ -128,20 +128,34 @@ class _Prices:
     def _priced(self, pair: Pair) -> Parts:
         return priced(self._replay, self.draft, self.texts, pair, self.k)
 
-    def _redraw(self) -> tuple[np.ndarray, np.ndarray]:
-        """Seconds [R, P] of plain decoding and of the rounds over R draws of the sweeps.
+    def _under(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Seconds [R, P] of plain decoding and of the rounds under R tables, times [R, cells].
 
         Both are linear in the table's cells, so that one price for each cell's change gives them all.
         """
-        times = self._costs.times()
-        base = np.array([np.median(seconds) for seconds in times.values()])
-        rng = np.random.default_rng(0)
-        draws = rng.integers(len(self._costs.sweeps), size=(REDRAWN, len(self._costs.sweeps)))
-        drawn = np.stack([np.median(seconds[draws], axis=1) for seconds in times.values()], axis=1)
-        slopes = [self._slope(cell) for cell in times]
-        plain, spec = (np.stack(side) for side in zip(*slopes, strict=True))
-        change = drawn / base - 1
+        change = times / self._base - 1
+        plain, spec = self._slopes
         return self.parts.plain + change @ plain, self.parts.seconds + change @ spec
+
+    @cached_property
+    def _times(self) -> np.ndarray:
+        """Seconds [sweeps, cells]."""
+        return np.stack(list(self._costs.times().values()), axis=1)
+
+    @property
+    def _base(self) -> np.ndarray:
+        return np.median(self._times, axis=0)
+
+    @cached_property
+    def _slopes(self) -> tuple[np.ndarray, np.ndarray]:
+        plain, spec = zip(*(self._slope(cell) for cell in self._costs.times()), strict=True)
+        return np.stack(plain), np.stack(spec)
+
+    @cached_property
+    def _redrawn(self) -> tuple[np.ndarray, np.ndarray]:
+        """Under tables of the sweeps drawn again."""
+        draws = np.random.default_rng(0).integers(len(self._times), size=(REDRAWN, len(self._times)))
+        return self._under(np.median(self._times[draws], axis=1))
 
     def _slope(self, cell: Any) -> tuple[np.ndarray, np.ndarray]:
         """What doubling the time of one cell adds to the seconds of each text."""
@@ -152,9 +166,17 @@ class _Prices:
         plain, spec = (side[:, at].sum(axis=1) for side in self._redrawn)
         return float(np.var(np.log(plain / spec), ddof=1))
 
+    def _sweeps(self, at: np.ndarray) -> float:
+        plain, spec = (side[:, at].sum(axis=1) for side in self._under(self._times))
+        return _spread(np.log(plain / spec)) * self._unshared(at)
+
     def _run(self, at: np.ndarray) -> float:
+        return _spread(self._beside) * 1.5 * self._unshared(at)
+
+    def _unshared(self, at: np.ndarray) -> float:
+        """What is left of a text's variance in the total of several: the sum of the squares of their shares."""
         share = self.parts.seconds[at] / self.parts.seconds[at].sum()
-        return self._spread * 1.5 * float(np.sum(share**2))
+        return float(np.sum(share**2))
 
     @cached_property
     def _beside(self) -> np.ndarray:
@@ -163,11 +185,6 @@ class _Prices:
             (text.seconds, price) for text, price in zip(self.texts, self.parts.plain, strict=True) if text.seconds
         ]
         return np.array([math.log(seconds / price) for seconds, price in known])
-
-    @property
-    def _spread(self) -> float:
-        distance = np.median(np.abs(self._beside - np.median(self._beside)))
-        return float(NORMAL * distance) ** 2
 
     def _level(self) -> float:
         return float(np.median(self._beside)) ** 2
@@ -178,6 +195,11 @@ class _Prices:
         unit = plain / tokens * rounds
         shares = (float(getattr(self.parts, part)[at].sum() / unit) for part in ("draft", "verify", "overhead"))
         return Breakdown(float(tokens / rounds), *shares)
+
+
+def _spread(values: np.ndarray) -> float:
+    """Variance, by the median distance from the median."""
+    return float(NORMAL * np.median(np.abs(values - np.median(values)))) ** 2
 
 
 def _acceptance(plain: np.ndarray, seconds: np.ndarray) -> float:

@@ -170,7 +170,7 @@ def _model_error(document: Mapping[str, Any]) -> Section:
     )
     return Section(
         "Model error",
-        ("The rounds that happened, at the prices of the cost table, against the clock.",),
+        (f"{_leading(document)}: the rounds that happened, at the prices of the cost table, against the clock.",),
         ("text", "at table prices", "by the clock", "error", "allowed", "plain against plain"),
         rows,
     )
@@ -187,7 +187,8 @@ def _time_spent(document: Mapping[str, Any]) -> Section:
     share = document["outside_forwards"]
     outside = [] if share is None else [f"{percent(share, '')} of the decode time lies outside model forwards."]
     columns = ("a mean round", "tokens", *(f"{part} [plain steps]" for part in PARTS))
-    return Section("Where the time went", (), columns, rows, (*outside, *_identity(document["divergences"])))
+    before = (f"{_leading(document)}:",)
+    return Section("Where the time went", before, columns, rows, (*outside, *_identity(document["divergences"])))
 
 
 def _identity(found: Mapping[str, Any] | None) -> list[str]:

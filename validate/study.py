@@ -102,6 +102,8 @@ class Study:
             arms.warm()
             for number, text in enumerate(texts, 1):
                 cells = [cell for cell, writer in writers.items() if text.prompt not in writer.finished]
+                if not cells:
+                    continue
                 for cell, lines in arms.decode(text, cells, backwards=number % 2 == 0).items():
                     for line in lines:
                         writers[cell].write(line)

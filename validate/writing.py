@@ -27,6 +27,9 @@ def write(
 
 def decoded(decoder: Decoder, ids: Sequence[int], prompt: Prompt, *, budget: int, seed: int) -> Text:
     """One prompt decoded plainly."""
-    generation = decoder.start(ids, budget=budget, seed=seed_of(seed, prompt.id))
-    seconds = sum(r.draft_s + r.verify_s + r.accept_s for r in generation.rounds())
+    try:
+        generation = decoder.start(ids, budget=budget, seed=seed_of(seed, prompt.id))
+        seconds = sum(r.draft_s + r.verify_s + r.accept_s for r in generation.rounds())
+    except ValueError as error:
+        raise ValueError(f"prompt {prompt.id!r}, {error}") from error
     return Text(prompt.id, prompt.domain, tuple(ids), tuple(generation.tokens), generation.end, seconds)
