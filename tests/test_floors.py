@@ -63,7 +63,6 @@ FLOORS = {
     "validate/sources.py": 9,
     "validate/scores.py": 8,
     "validate/drafters.py": 8,
-    "validate/allocator.py": 6,
     "validate/dummy.py": 7,
     "validate/models.py": 8,
     "validate/decoder.py": 9,

@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from validate.workload import DOMAINS, Prompt, bundled, digest, halves, is_loop, read_prompts, repeats, seed_of
+from validate.workload import (
+    DOMAINS,
+    Prompt,
+    bundled,
+    digest,
+    halves,
+    interleaved,
+    is_loop,
+    read_prompts,
+    repeats,
+    seed_of,
+)
 
 
 def write(path, *rows):
@@ -227,3 +238,11 @@ class TestLoops:
         """Of 100 windows, a tail that repeats the first 30 + 7 tokens makes 30 repeats, one more makes 31."""
         assert not is_loop([*range(70), *range(37)])
         assert is_loop([*range(69), *range(38)])
+
+
+def test_interleaved_domains_take_turns_and_keep_their_own_order():
+    known = [("a-1", "a"), ("a-2", "a"), ("b-1", "b"), ("a-3", "a"), ("b-2", "b")]
+    prompts = [Prompt(name, domain, ({"role": "user", "content": name},), "") for name, domain in known]
+    assert [p.id for p in interleaved(prompts)] == ["a-1", "b-1", "a-2", "b-2", "a-3"]
+    before, after = ({p.id for p in halves(given)[0]} for given in (prompts, interleaved(prompts)))
+    assert before == after

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from validate.allocator import keep_memory
 from validate.costs import FREE
 from validate.dummy import dummy
 from validate.loading import Loaded, common_vocabulary, load, load_draft
@@ -53,7 +52,6 @@ class Models:
     def __init__(self, settings: Settings) -> None:
         place = {"device": settings.device, "dtype": settings.dtype}
         make = dummy if settings.dummy_weights else load
-        keep_memory()
         self.target = make(settings.target, **place)
         names = [name for name in dict.fromkeys(settings.drafts) if name not in FREE]
         self.drafts: dict[str, Loaded] = {name: load_draft(name, self.target, make, **place) for name in names}

@@ -2,8 +2,8 @@
 
     texts.jsonl -> scores.jsonl -> costs.jsonl -> prediction.json -> cells/DRAFT-kK/trace.jsonl
 
-The same prompts are decoded plain, speculatively in every cell, and plain again, interleaved. Everything is written as
-it happens, so that a study interrupted anywhere keeps what it had and goes on from there.
+Prompts of all kinds take turns; each is decoded plain, speculatively in every cell, and plain again. Everything is
+written as it happens, so that a study interrupted anywhere keeps what it had and goes on from there.
 """
 
 import pathlib
@@ -25,7 +25,7 @@ from validate.scores import DraftScores, Score
 from validate.texts import Text
 from validate.trace import FILE as TRACE
 from validate.trace import Writer
-from validate.workload import Prompt, digest
+from validate.workload import Prompt, digest, interleaved
 
 MEASURED_WITH = ("torch", "transformers", "numpy")
 SWEEPS = 12  # at least so many, however few the texts
@@ -42,7 +42,7 @@ class Study:
         folder: pathlib.Path,
         say: Callable[[str], None] = print,
     ) -> None:
-        self.settings, self.prompts, self.folder, self._say = settings, prompts, folder, say
+        self.settings, self.prompts, self.folder, self._say = settings, interleaved(prompts), folder, say
         self._models = Models(settings)
         self._lengths = [self._length(prompt) for prompt in prompts]
         self._capacity = max(self._lengths) + settings.budget

@@ -102,6 +102,16 @@ def first(prompts: Sequence[P], wanted: Callable[[str], int | None]) -> list[P]:
     return kept
 
 
+def interleaved(prompts: Sequence[P]) -> list[P]:
+    """The first of each domain, then the second of each: whatever drifts while they run falls on all domains alike."""
+    place: Counter[str] = Counter()
+    rounds: dict[int, list[P]] = defaultdict(list)
+    for prompt in prompts:
+        rounds[place[prompt.domain]].append(prompt)
+        place[prompt.domain] += 1
+    return [prompt for number in sorted(rounds) for prompt in rounds[number]]
+
+
 def halves(prompts: Sequence[P]) -> tuple[list[P], list[P]]:
     """Split into (fit, held out): in each domain the prompts go alternately to one and the other, in their order.
 
