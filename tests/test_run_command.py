@@ -77,11 +77,20 @@ def test_greedy_acceptance_was_known_exactly_before_the_run(command, asked):
     assert all(abs(c["gap"]["acceptance"]) < 1e-9 for c in report("here")["cells"])
 
 
-@pytest.mark.parametrize(("kind", "after"), [(Journal, 3), (Journal, 14), (Journal, 22), (Writer, 40), (Writer, 400)])
-@pytest.mark.parametrize("stop", [KeyboardInterrupt(), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))])
+@pytest.mark.parametrize(
+    ("kind", "after", "stop"),
+    [
+        (Journal, 3, KeyboardInterrupt()),
+        (Journal, 14, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))),
+        (Journal, 22, KeyboardInterrupt()),
+        (Writer, 40, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))),
+        (Writer, 400, KeyboardInterrupt()),
+    ],
+)
 def test_a_run_stopped_anywhere_keeps_what_it_had_and_resumes_to_the_same(
     command, asked, monkeypatch, kind, after, stop
 ):
+    monkeypatch.setattr("validate.commands.run.charts", None)
     command(*asked, "--out", "whole")
     name, seen = {Journal: "append", Writer: "write"}[kind], []
     original = getattr(kind, name)
@@ -105,7 +114,8 @@ def test_a_run_stopped_anywhere_keeps_what_it_had_and_resumes_to_the_same(
     assert before in (None, prediction.read_bytes())
 
 
-def test_fit_reads_one_cell_and_names_them_where_there_are_several(command, asked):
+def test_fit_reads_one_cell_and_names_them_where_there_are_several(command, asked, monkeypatch):
+    monkeypatch.setattr("validate.commands.run.charts", None)
     command(*asked, "--out", "here")
     code, _, err = command("fit", "here")
     assert code == 2
@@ -115,7 +125,8 @@ def test_fit_reads_one_cell_and_names_them_where_there_are_several(command, aske
     assert json.loads(out)["best"]["speedup"] >= 1
 
 
-def test_settings_of_an_older_release_are_refused(command, asked):
+def test_settings_of_an_older_release_are_refused(command, asked, monkeypatch):
+    monkeypatch.setattr("validate.commands.run.charts", None)
     command(*asked, "--out", "here")
     path = pathlib.Path("here/settings.json")
     path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "version"}))

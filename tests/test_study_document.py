@@ -57,12 +57,17 @@ def test_what_to_do_names_draft_depth_and_kind_of_text(two):
 
 
 def test_predictions_that_are_right_have_no_error_and_no_gap(two):
-    for cell in two["cells"]:
+    for cell in (cell for cell in two["cells"] if cell["draft"] == "lookup"):
         assert cell["error"] == pytest.approx(0, abs=1e-9)
-        assert cell["inside"] is True
         assert all(part == pytest.approx(0, abs=1e-9) for part in cell["gap"].values())
-    assert two["accuracy"]["median_error"] == pytest.approx(0, abs=1e-9)
     assert (two["accuracy"]["inside"], two["accuracy"]["judged"]) == (6, 6)
+
+
+def test_what_only_the_table_pays_is_found_in_drafting(two):
+    """The made-up clock of the model draft leaves out the token it has to read after a full acceptance."""
+    for cell in (cell for cell in two["cells"] if cell["draft"] == "D" and cell["domain"] == "json"):
+        assert cell["error"] < -0.01
+        assert cell["gap"]["draft"] == pytest.approx(sum(cell["gap"].values()))
 
 
 def test_a_clock_that_is_slower_than_predicted_is_an_error_of_verification_and_falls_outside():
