@@ -155,6 +155,20 @@ def test_the_prediction_is_written_before_anything_is_drafted_and_never_again(tm
     assert (tmp_path / prediction.FILE).read_bytes() == before
 
 
+def test_a_prediction_of_other_texts_is_not_held_against_these(tmp_path):
+    run(tmp_path)
+    path = tmp_path / prediction.FILE
+    path.write_text(path.read_text().replace(prediction.read(tmp_path).texts, "0" * 64))
+    with pytest.raises(ValueError, match=r"prediction\.json: found one of other texts"):
+        run(tmp_path)
+
+
+def test_a_kind_of_text_named_like_all_of_them_is_refused(tmp_path):
+    named = Prompt("p", "all", ({"role": "user", "content": "abc"},), "here")
+    with pytest.raises(ValueError, match="prompt 'p': found domain 'all', the name of all together; rename it"):
+        Study(settings(), [*prompts(), named], tmp_path)
+
+
 @pytest.mark.parametrize("draft", ["lookup", "friend"])
 def test_greedy_arms_make_the_same_tokens(tmp_path, draft):
     run(tmp_path, drafts=(draft,))

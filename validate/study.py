@@ -18,11 +18,13 @@ from validate.arms import Arms, Cell
 from validate.console import Step
 from validate.corpus import Corpus
 from validate.document import version
+from validate.fit import EVERYTHING
 from validate.lines import Header
 from validate.measure import CostBench, spanned
 from validate.models import Models, Settings
 from validate.scores import DraftScores, Score
 from validate.texts import Text
+from validate.texts import digest as texts_digest
 from validate.trace import FILE as TRACE
 from validate.trace import Writer
 from validate.workload import Prompt, digest, interleaved
@@ -43,6 +45,11 @@ class Study:
         say: Callable[[str], None] = print,
     ) -> None:
         self.settings, self.prompts, self.folder, self._say = settings, interleaved(prompts), folder, say
+        for prompt in prompts:
+            if prompt.domain == EVERYTHING:
+                raise ValueError(
+                    f"prompt {prompt.id!r}: found domain {EVERYTHING!r}, the name of all together; rename it"
+                )
         self._models = Models(settings)
         self._lengths = [self._length(prompt) for prompt in prompts]
         self._capacity = max(self._lengths) + settings.budget
@@ -82,8 +89,13 @@ class Study:
             yield Step("costs", len(journal.records), wanted, "sweep")
 
     def _predict(self, texts: Sequence[Text], drafts: Sequence[DraftScores]) -> None:
-        """Write the prediction down, once: a later look never changes it."""
-        if not (self.folder / prediction.FILE).exists():
+        """Write the prediction down, once: a later look never changes it, and other texts are not held against it."""
+        if (self.folder / prediction.FILE).exists():
+            if prediction.read(self.folder).texts != texts_digest(texts):
+                raise ValueError(
+                    f"{self.folder / prediction.FILE}: found one of other texts, expected these: start anew"
+                )
+        else:
             prices, greedy = costs.read(self.folder / costs.FILE), self.settings.sampler.temperature == 0
             found = prediction.predict(texts, drafts, prices, self._depths, greedy=greedy)
             prediction.write(self.folder, found)
