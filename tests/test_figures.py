@@ -1,6 +1,7 @@
 """Every figure is drawn by the script of its name, and what is committed is what the script draws."""
 
 import importlib
+import json
 import pathlib
 import re
 import subprocess
@@ -163,3 +164,11 @@ def test_the_title_of_slowest_quotes_one_text_and_the_last_of_32():
     law = rounds_to_emit(Geometric(0.7), Chain(5), 500)
     claim = f"one of 500 tokens takes {law.mean:.0f} rounds, the last of 32 takes {law.slowest(32):.0f}"
     assert claim in title("slowest")
+
+
+def test_the_claim_of_the_cells_is_that_of_their_record():
+    module = importlib.import_module("figures.predicted_measured")
+    found = json.loads(module.RECORD.read_text())["accuracy"]
+    for value in (found["median_error"], found["worst_error"]):
+        assert f"{100 * value:.1f} %" in module.TITLE
+    assert f"{found['cells']} cells" in module.TITLE

@@ -74,7 +74,7 @@ def _frame(cells: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     spread = max(most - least, 0.2)
     left = max(min([least, *ends]), least - spread * REACH / 2, 0.0)
     right = min(max([most, *ends]), most + spread * REACH / 2)
-    margin = 0.05 * (right - left)
+    margin = 0.05 * max(right - left, spread)
     return max(left - margin, 0.0), right + margin
 
 

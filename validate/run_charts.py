@@ -24,11 +24,11 @@ def pictures(document: Document, title: str) -> dict[str, bytes]:
     return {name: rendered(figure, "svg") for name, figure in figures.items() if figure is not None}
 
 
-def predicted_and_measured(document: Document) -> Any:
-    """Every cell as a point with both intervals; on the line the prediction was exact."""
+def predicted_and_measured(document: Document, title: str = "") -> Any:
+    """Every cell as a point with the interval of its prediction; on the line the prediction was exact."""
     found = document["accuracy"]
-    title = f"Predicted before the run, measured: median |error| {found['median_error']:.1%} of {found['cells']} cells"
-    figure, axes = column(title, SQUARE)
+    named = f"Predicted before the run, measured: median |error| {found['median_error']:.1%} of {found['cells']} cells"
+    figure, axes = column(title or named, SQUARE)
     drafts = list(dict.fromkeys(cell["draft"] for cell in document["cells"]))
     ends = [cell[side]["value"] for cell in document["cells"] for side in ("predicted", "measured")]
     low, high = 0.92 * min(ends), 1.08 * max(ends)
