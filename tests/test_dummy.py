@@ -49,6 +49,8 @@ def test_a_folder_is_as_good_as_its_config_and_something_else_is_one_line(config
     config.write_text('{"model_type": "abacus"}')
     with pytest.raises(ValueError, match=r"config\.json: found no config of a model .*, expected a Hugging Face"):
         dummy(str(config))
+    with pytest.raises(ValueError, match=r"none\.json: found no config of a model .*No such file"):
+        dummy(str(config.with_name("none.json")))
 
 
 def run(capsys, *arguments):

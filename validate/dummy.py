@@ -43,7 +43,7 @@ def _config(name: str) -> Any:
     try:
         known = json.loads(path.read_text())
         return transformers.AutoConfig.for_model(**known)
-    except (ValueError, TypeError) as problem:
+    except (OSError, ValueError, TypeError) as problem:
         reason = str(problem).splitlines()[0]
         raise ValueError(
             f"{path}: found no config of a model ({reason}), expected a Hugging Face config.json"

@@ -27,7 +27,7 @@ from validate.texts import Text
 from validate.texts import digest as texts_digest
 from validate.trace import FILE as TRACE
 from validate.trace import Writer
-from validate.workload import Prompt, digest, interleaved
+from validate.workload import Prompt, digest, interleaved, turns
 
 MEASURED_WITH = ("torch", "transformers", "numpy")
 SWEEPS = 12  # at least so many, however few the texts
@@ -112,11 +112,11 @@ class Study:
             if all(text.prompt in writer.finished for writer in writers.values() for text in texts):
                 return
             arms.warm()
-            for number, text in enumerate(texts, 1):
+            for number, (text, turn) in enumerate(zip(texts, turns(texts), strict=True), 1):
                 cells = [cell for cell, writer in writers.items() if text.prompt not in writer.finished]
                 if not cells:
                     continue
-                for cell, lines in arms.decode(text, cells, backwards=number % 2 == 0).items():
+                for cell, lines in arms.decode(text, cells, backwards=turn % 2 == 1).items():
                     for line in lines:
                         writers[cell].write(line)
                 yield Step("decoded", number, len(texts), f"{text.prompt} ({text.domain})")

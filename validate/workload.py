@@ -112,6 +112,16 @@ def interleaved(prompts: Sequence[P]) -> list[P]:
     return [prompt for number in sorted(rounds) for prompt in rounds[number]]
 
 
+def turns(prompts: Iterable[InDomain]) -> list[int]:
+    """Each one's place in its own domain, from 0."""
+    place: Counter[str] = Counter()
+    found = []
+    for prompt in prompts:
+        found.append(place[prompt.domain])
+        place[prompt.domain] += 1
+    return found
+
+
 def halves(prompts: Sequence[P]) -> tuple[list[P], list[P]]:
     """Split into (fit, held out): in each domain the prompts go alternately to one and the other, in their order.
 
