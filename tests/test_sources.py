@@ -183,7 +183,11 @@ def test_a_set_that_is_none_and_a_library_that_is_not_there_are_named(monkeypatc
 
 
 def test_sets_are_loaded_by_their_names(monkeypatch):
-    library = types.SimpleNamespace(load_dataset=lambda id, config, **_: [{"question": id, "text": f"{id} {config}"}])
+    library = types.SimpleNamespace(
+        load_dataset=lambda id, config, **_: [{"question": id, "text": f"{id} {config}", "prompt": id}]
+    )
     monkeypatch.setitem(sys.modules, "datasets", library)
+    same = prompts_of(options(prompts="hub:humaneval,mbpp,mbpp", per_domain=1), silent)
+    assert [p.id for p in same] == ["humaneval-1", "mbpp-1"], "so many of each set, also where both are code"
     found = prompts_of(options(prompts="hub:gsm8k,mbpp", per_domain=1), silent)
     assert [p.text for p in found] == ["openai/gsm8k", "google-research-datasets/mbpp full"]

@@ -163,6 +163,13 @@ def test_a_prediction_of_other_texts_is_not_held_against_these(tmp_path):
         run(tmp_path)
 
 
+def test_a_prediction_is_never_made_after_the_run(tmp_path):
+    run(tmp_path)
+    (tmp_path / prediction.FILE).unlink()
+    with pytest.raises(ValueError, match=r"found traces and no prediction\.json, which comes before them"):
+        run(tmp_path)
+
+
 def test_a_kind_of_text_named_like_all_of_them_is_refused(tmp_path):
     named = Prompt("p", "all", ({"role": "user", "content": "abc"},), "here")
     with pytest.raises(ValueError, match="prompt 'p': found domain 'all', the name of all together; rename it"):

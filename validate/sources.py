@@ -27,7 +27,7 @@ def prompts_of(options: Mapping[str, Any], say: Callable[[str], None]) -> list[P
     def wanted(domain: str) -> int | None:
         return workload.prompts_for(precision, domain, options["tokens"]) if precision else per_domain
 
-    prompts = workload.first(_available(source, wanted, options["seed"]), wanted)
+    prompts = _available(source, wanted, options["seed"])
     if precision:
         _tell_missing(prompts, wanted, say)
     doubles = len(prompts) - len(workload.distinct(prompts))
@@ -41,20 +41,20 @@ def _available(source: str | None, wanted: Callable[[str], int | None], seed: in
         return _bundled(wanted)
     kind, _, rest = source.partition(":")
     if kind == GENERATED:
-        kinds = rest.split(",") if rest else list(KINDS)
+        kinds = dict.fromkeys(rest.split(",") if rest else KINDS)
         return [prompt for name in kinds for prompt in generated([name], wanted(name) or PER_DOMAIN, seed)]
     if source.startswith(hub.PREFIX):
         load = importlib.import_module("datasets").load_dataset
-        names = rest.split(",")
+        names = dict.fromkeys(rest.split(","))
         return [p for name in names for p in hub.prompts(name, wanted(hub.domain_of(name)) or PER_DOMAIN, load)]
-    return workload.read_prompts(pathlib.Path(source))
+    return workload.first(workload.read_prompts(pathlib.Path(source)), wanted)
 
 
 def _bundled(wanted: Callable[[str], int | None]) -> list[Prompt]:
     """All where a precision was asked for, else as many as asked for or a few."""
     counts = {domain: wanted(domain) for domain in workload.DOMAINS}
     if len(set(counts.values())) > 1:
-        return workload.bundled()
+        return workload.first(workload.bundled(), wanted)
     return workload.bundled(next(iter(counts.values())) or PER_DOMAIN)
 
 

@@ -95,6 +95,10 @@ class Study:
                 raise ValueError(
                     f"{self.folder / prediction.FILE}: found one of other texts, expected these: start anew"
                 )
+        elif any(path.exists() for path in traces(self.folder, self.settings.cells).values()):
+            raise ValueError(
+                f"{self.folder}: found traces and no {prediction.FILE}, which comes before them: start anew"
+            )
         else:
             prices, greedy = costs.read(self.folder / costs.FILE), self.settings.sampler.temperature == 0
             found = prediction.predict(texts, drafts, prices, self._depths, greedy=greedy)
