@@ -29,6 +29,7 @@ FLOORS = {
     "specmath/siblings.py": 2,
     "specmath/varying.py": 2,
     "specmath/acceptance.py": 3,
+    "specmath/spread.py": 3,
     "specmath/acceptor/lossy.py": 3,
     "specmath/bootstrap.py": 3,
     "specmath/decision.py": 3,

@@ -157,6 +157,11 @@ def test_numbers_in_the_markdown_are_those_of_the_json(mixed):
         )
 
 
+def test_cells_without_an_interval_are_counted_apart(mixed):
+    assert "2 of 2 stated intervals hold. Plain" in plain(mixed)
+    assert "0 of 0 stated intervals hold, 1 cell without one. Plain" in plain(run({"json": 0.9}, prompts=1))
+
+
 def test_why_a_domain_does_not_pay_is_said_below_its_table(mixed):
     assert f"prose: {mixed['domains']['prose']['reason']}." in plain(mixed)
 

@@ -9,9 +9,9 @@ A prediction's interval is one for what the run will measure on the same prompts
     level      the median of e: what the table misses of plain decoding it may miss of a round
 
 and where the target samples, acceptance: the texts of the run are others than those that were scored, so that the
-spread by text counts twice. Their variances add up; Student's t has the degrees of freedom of all texts. S and s are
-1.4826 times the median distance from the median: one text written while the machine was busy with something else says
-nothing of the others.
+spread by text counts twice. A kind of text whose texts show no spread, or a single one, borrows that of all texts.
+The variances add up, each with its own degrees of freedom. S and s are Qn: one text written while the machine was busy
+with something else says nothing of the others.
 """
 
 import json
@@ -29,6 +29,7 @@ from specmath.cost import Pair
 from specmath.estimate import Estimate, quotient
 from specmath.intervals import student
 from specmath.replay import Replay
+from specmath.spread import QN_FREEDOM, half_width, qn
 from validate import folder as files
 from validate.compare import Breakdown
 from validate.costs import Costs
@@ -40,8 +41,8 @@ from validate.texts import Text, digest
 
 FORMAT, VERSION, FILE = "specmath.prediction", 1, "prediction.json"
 REDRAWN, LEVEL = 400, 0.95
-NORMAL = 1.4826  # standard deviations in a median distance from the median, where errors are normal
 METHOD = "replayed rounds at table prices; interval for a run on the same prompts"
+Part = tuple[float, float]  # a variance and its degrees of freedom
 
 
 @dataclass(frozen=True)
@@ -115,12 +116,10 @@ class _Prices:
         at = np.array([domain in (EVERYTHING, text.domain) for text in self.texts])
         plain, seconds = self.parts.plain[at], self.parts.seconds[at]
         value = float(plain.sum() / seconds.sum())
-        variance = self._table(at) + self._sweeps(at) + self._run(at) + self._level()
+        parts = [self._table(at), self._sweeps(at), self._run(at), self._level()]
         if not greedy:
-            variance += _acceptance(plain, seconds)
-        half = math.nan
-        if len(self.texts) > 1:
-            half = student(LEVEL, len(self.texts)) * math.sqrt(variance)
+            parts.append(self._acceptance(at))
+        half = half_width(parts, LEVEL)
         low, high = value * math.exp(-half), value * math.exp(half)
         speedup = Estimate(value, low, high, LEVEL, int(at.sum()), METHOD)
         return Forecast(domain, self.draft.name, self.k, speedup, self._breakdown(at))
@@ -162,16 +161,16 @@ class _Prices:
         parts = self._priced(self._costs.doubled(cell).pair(self.draft.name))
         return parts.plain - self.parts.plain, parts.seconds - self.parts.seconds
 
-    def _table(self, at: np.ndarray) -> float:
+    def _table(self, at: np.ndarray) -> Part:
         plain, spec = (side[:, at].sum(axis=1) for side in self._redrawn)
-        return float(np.var(np.log(plain / spec), ddof=1))
+        return float(np.var(np.log(plain / spec), ddof=1)), len(self._times) - 1
 
-    def _sweeps(self, at: np.ndarray) -> float:
+    def _sweeps(self, at: np.ndarray) -> Part:
         plain, spec = (side[:, at].sum(axis=1) for side in self._under(self._times))
-        return _spread(np.log(plain / spec)) * self._unshared(at)
+        return _robust(np.log(plain / spec), self._unshared(at))
 
-    def _run(self, at: np.ndarray) -> float:
-        return _spread(self._beside) * 1.5 * self._unshared(at)
+    def _run(self, at: np.ndarray) -> Part:
+        return _robust(self._beside, 1.5 * self._unshared(at))
 
     def _unshared(self, at: np.ndarray) -> float:
         """What is left of a text's variance in the total of several: the sum of the squares of their shares."""
@@ -186,8 +185,14 @@ class _Prices:
         ]
         return np.array([math.log(seconds / price) for seconds, price in known])
 
-    def _level(self) -> float:
-        return float(np.median(self._beside)) ** 2
+    def _level(self) -> Part:
+        return float(np.median(self._beside)) ** 2, len(self._beside) - 1
+
+    def _acceptance(self, at: np.ndarray) -> Part:
+        """Relative variance of the quotient over texts, those scored and as many to come."""
+        own, every = (_by_text(self.parts.plain[which], self.parts.seconds[which]) for which in (at, at | True))
+        variance, freedom = own if own[0] > 0 else every
+        return 2 * variance / at.sum(), freedom
 
     def _breakdown(self, at: np.ndarray) -> Breakdown:
         tokens = sum(text.tokens for text, chosen in zip(self.texts, at, strict=True) if chosen)
@@ -197,16 +202,15 @@ class _Prices:
         return Breakdown(float(tokens / rounds), *shares)
 
 
-def _spread(values: np.ndarray) -> float:
-    """Variance, by the median distance from the median."""
-    return float(NORMAL * np.median(np.abs(values - np.median(values)))) ** 2
+def _robust(values: np.ndarray, times: float) -> Part:
+    return qn(values) ** 2 * times, QN_FREEDOM * (len(values) - 1)
 
 
-def _acceptance(plain: np.ndarray, seconds: np.ndarray) -> float:
-    """Relative variance of the quotient over texts, those scored and as many to come."""
-    found = quotient([plain], [seconds], ahead=len(plain))
-    half = found.half_width / student(LEVEL, found.prompts) if found.prompts > 1 else math.nan
-    return (half / found.value) ** 2
+def _by_text(plain: np.ndarray, seconds: np.ndarray) -> Part:
+    """Relative variance that one text gives the quotient; NaN for one text or without a spread."""
+    found, texts = quotient([plain], [seconds], LEVEL), len(plain)
+    error = found.half_width / student(LEVEL, texts) / found.value if texts > 1 else math.nan
+    return texts * error**2, texts - 1
 
 
 def _forecast(record: Mapping[str, Any]) -> Forecast:

@@ -83,9 +83,12 @@ def _predictions(document: Mapping[str, Any]) -> Section:
         (cell["domain"], cell["draft"], str(cell["k"]), *_held_against(cell), _largest(cell["gap"])) for cell in cells
     )
     found, noise = document["accuracy"], document["accuracy"]["control"]
+    without = found["cells"] - found["judged"]
+    unknown = f", {counted(without, 'cell')} without one" if without else ""
     after = (
         f"Over {counted(found['cells'], 'cell')} by kind of text: median |error| {percent(found['median_error'], '')}, "
-        f"worst {percent(found['worst_error'], '')}; {found['inside']} of {found['judged']} stated intervals hold. "
+        f"worst {percent(found['worst_error'], '')}; "
+        f"{found['inside']} of {found['judged']} stated intervals hold{unknown}. "
         f"Plain decoding against itself: median {percent(noise['median'], '')}, worst {percent(noise['worst'], '')}.",
     )
     before = (
