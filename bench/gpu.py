@@ -57,10 +57,11 @@ def measured(settings, shapes, place, records, ends):
     if path.exists():
         return json.loads(path.read_text())
     place.mkdir(parents=True, exist_ok=True)
-    about = {"target": settings.target, "drafts": list(settings.drafts), "machine": settings.machine}
-    journal = costs.journal(place / f"{name}.jsonl", about)
-    if len(journal.records) < SWEEPS and time.monotonic() < ends:
-        bench = CostBench(Models(settings), settings, shapes)
+    if time.monotonic() > ends:
+        return None
+    bench = CostBench(Models(settings), settings, shapes)
+    journal = costs.journal(place / f"{name}.jsonl", bench.measured)
+    if len(journal.records) < SWEEPS:
         bench.warm()
         while len(journal.records) < SWEEPS and time.monotonic() < ends:
             journal.append(costs.record(bench.sweep()))

@@ -62,7 +62,7 @@ def predicted(traces, prices):
             of = sample if domain == EVERYTHING else sample.of(domain)
             speedup = predicted_speedup(of, pair, k=k, ahead=len(of.prompts))
             forecasts.append(Forecast(domain, draft, k, speedup, predicted_breakdown(of, pair, k)))
-    return Prediction(tuple(forecasts), "0" * 64, "2026-01-01T00:00:00Z")
+    return Prediction(tuple(forecasts), "2026-01-01T00:00:00Z")
 
 
 def study(*found, prices=None):

@@ -392,9 +392,12 @@ def test_without_torch_the_line_says_what_to_install(subcommand):
 class FakeBench:
     """Always the same sweep; `stop` is raised, once, instead of the second."""
 
-    cells = tuple(runs.costs(draft=0.1).sweeps[0].cells)
+    contexts = (0, 1000)
     stop: BaseException | None = None
     swept = 0
+
+    def __init__(self, models, settings, shapes, say):
+        self.measured = {"drafts": list(settings.drafts), "contexts": self.contexts}
 
     def warm(self):
         """Nothing to warm."""
@@ -412,9 +415,7 @@ def bench(monkeypatch):
     pytest.importorskip("torch")
     asked = []
     monkeypatch.setattr("validate.commands.cost.Models", lambda settings: settings)
-    monkeypatch.setattr(
-        "validate.commands.cost.CostBench", lambda models, settings, shapes, say: asked.append(shapes) or FakeBench()
-    )
+    monkeypatch.setattr("validate.commands.cost.CostBench", lambda *given: asked.append(given[2]) or FakeBench(*given))
     return asked
 
 
@@ -451,10 +452,10 @@ def test_a_measurement_that_was_stopped_goes_on_where_it_was(command, bench, tmp
 def test_sweeps_of_other_shapes_are_not_gone_on_with(command, bench, tmp_path, monkeypatch):
     asked = ("cost", "--device", "cpu", "--repeats", "1", "--out", tmp_path / costs.FILE)
     command(*asked)
-    monkeypatch.setattr(FakeBench, "cells", FakeBench.cells[1:])
+    monkeypatch.setattr(FakeBench, "contexts", (0, 2000))
     code, _, err = command(*asked)
     assert code == 2
-    assert "sweeps of other shapes" in err.splitlines()[-1]
+    assert "costs.jsonl: found contexts [0, 1000], expected [0, 2000]: keep its options" in err.splitlines()[-1]
 
 
 def test_sweeps_of_another_draft_are_not_gone_on_with(command, bench, tmp_path):

@@ -27,6 +27,15 @@ def test_a_costs_file_gives_back_its_sweeps(tmp_path):
     assert costs.read(path).sweeps == [sweep(1.0), sweep(2.0)]
 
 
+def test_sweeps_over_different_cells_are_no_table(tmp_path):
+    path = tmp_path / "costs.jsonl"
+    write(path, sweep())
+    whole = sweep()
+    write(path, Sweep(dict(list(whole.cells.items())[1:]), whole.control, whole.accept))
+    with pytest.raises(ValueError, match=r"costs\.jsonl:3: found other shapes than in line 2, expected the same"):
+        costs.read(path)
+
+
 def test_the_table_holds_medians_and_keeps_the_jags():
     pair = Costs([sweep(1.0), sweep(1.0), sweep(50.0)]).pair("draft")
     drawing = 0.001

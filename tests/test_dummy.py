@@ -69,7 +69,7 @@ def test_the_cost_command_measures_shapes_that_have_no_weights(config, capsys, t
         *(("target", n, b) for n in (1, 2, 3) for b in (1, 2)),
         *(("draft", n, b) for n in (1, 2) for b in (1, 2)),
     }
-    assert costs.read(tmp_path / "c.jsonl").measured["dummy"] is True
+    assert costs.read(tmp_path / "c.jsonl").measured["dummy_weights"] is True
 
 
 def test_the_gpu_bench_is_skipped_cleanly_without_one(monkeypatch, capsys):

@@ -244,8 +244,8 @@ def test_a_written_prediction_reads_back_the_same_and_another_version_is_refused
     prediction.write(tmp_path, found)
     assert prediction.read(tmp_path) == found
     path = tmp_path / prediction.FILE
-    path.write_text(path.read_text().replace('"version": 1', '"version": 2'))
-    with pytest.raises(ValueError, match=r"prediction\.json: found specmath\.prediction version 2, expected"):
+    path.write_text(path.read_text().replace('"version": 2', '"version": 3'))
+    with pytest.raises(ValueError, match=r"prediction\.json: found specmath\.prediction version 3, expected"):
         prediction.read(tmp_path)
     path.write_text("[]")
     with pytest.raises(ValueError, match="found nothing version 0"):

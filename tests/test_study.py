@@ -13,6 +13,7 @@ from validate import costs, models, prediction, trace
 from validate.arms import Arms
 from validate.console import Step
 from validate.corpus import Corpus
+from validate.decoder import Decoder
 from validate.fit import sample_of
 from validate.loading import Loaded
 from validate.measure import CostBench, Shapes
@@ -155,11 +156,37 @@ def test_the_prediction_is_written_before_anything_is_drafted_and_never_again(tm
     assert (tmp_path / prediction.FILE).read_bytes() == before
 
 
-def test_a_prediction_of_other_texts_is_not_held_against_these(tmp_path):
-    run(tmp_path)
+@pytest.mark.parametrize("name", prediction.SOURCES)
+def test_a_prediction_is_held_against_nothing_but_what_it_was_made_from(tmp_path, name):
+    """Texts, scores or costs with one digit changed, or none at all."""
+    run(tmp_path, drafts=("friend",))
+    path = tmp_path / name
+    whole = path.read_text()
+    at = max(whole.rfind(digit) for digit in "123456789")
+    path.write_text(whole[:at] + str(int(whole[at]) - 1) + whole[at + 1 :])
+    with pytest.raises(ValueError, match=rf"prediction\.json: found one that was made from another {name}, expected"):
+        prediction.read(tmp_path)
+    path.unlink()
+    with pytest.raises(ValueError, match=f"made from another {name}"):
+        prediction.read(tmp_path)
+
+
+def test_what_was_not_predicted_is_not_run(tmp_path):
+    """A shallower study's prediction knows nothing of a deeper k, even where its costs are those of the deeper one."""
+    run(tmp_path, ks=(1, 3))
     path = tmp_path / prediction.FILE
-    path.write_text(path.read_text().replace(prediction.read(tmp_path).texts, "0" * 64))
-    with pytest.raises(ValueError, match=r"prediction\.json: found one of other texts"):
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps(found | {"forecasts": [f for f in found["forecasts"] if f["k"] != 3]}))
+    with pytest.raises(ValueError, match="found none of lookup with k = 3 on all, expected one: start anew"):
+        run(tmp_path, ks=(1, 3))
+
+
+def test_costs_of_another_machine_or_depth_are_not_gone_on_with(tmp_path, monkeypatch):
+    run(tmp_path, stop=1)
+    with pytest.raises(ValueError, match=r"costs\.jsonl: found lengths \[1, 2, 3, 4\], expected \[1, 2, 3\]"):
+        run(tmp_path, ks=(2,))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
+    with pytest.raises(ValueError, match=r"costs\.jsonl: found threads \d, expected 99"):
         run(tmp_path)
 
 
@@ -257,8 +284,10 @@ def test_another_studys_files_are_not_gone_on_with(tmp_path):
     for changed in ({"budget": 13}, {"seed": 1}, {"drafts": ("friend",)}):
         with pytest.raises(ValueError, match=r"\.jsonl: found "):
             run(tmp_path, **changed)
+    head, *lines = (tmp_path / TRACE).read_text().splitlines(keepends=True)
+    (tmp_path / TRACE).write_text("".join([json.dumps(json.loads(head) | {"k": 2}) + "\n", *lines]))
     with pytest.raises(ValueError, match=r"trace\.jsonl"):
-        run(tmp_path, ks=(2,))
+        run(tmp_path)
 
 
 def test_a_prompt_longer_than_the_context_is_named_before_anything_runs(tmp_path):
@@ -320,6 +349,15 @@ def test_a_batch_that_fits_no_memory_is_left_out_and_said(monkeypatch):
     assert said == ["out of memory with 16 sequences side by side; left out"]
     with pytest.raises(ValueError, match="out of memory for 8 sequences"):
         bench(Shapes((1, 3), (5,), (8, 16)), said.append)
+
+
+@pytest.mark.parametrize("sampler", [Sampler(), Sampler(temperature=1.0), Sampler(temperature=0.7, top_p=0.9)])
+def test_what_is_timed_for_accepting_a_draft_is_accepting_all_of_it(monkeypatch, sampler):
+    """Beta is summed over tested drafts, so that a rejected one would be cheaper than those that pay."""
+    judged, judge = [], Decoder.judge
+    monkeypatch.setattr(Decoder, "judge", lambda *given: judged.append(judge(*given)) or judged[-1])
+    bench(Shapes((1, 3), (5,)), sampler=sampler).sweep()
+    assert [(len(emitted), accepted) for emitted, accepted, _ in judged] == [(1, 0), (4, 3)]
 
 
 def test_a_context_that_the_models_do_not_hold_is_refused():

@@ -74,7 +74,7 @@ def test_a_clock_that_is_slower_than_predicted_is_an_error_of_verification_and_f
     """The negative control: 60 % slower verification is 60 % of error, found where it is."""
     slow, prices = trace(slower=1.6), runs.costs()
     told = runs.predicted({("lookup", 4): slow}, prices)
-    sure = Prediction(tuple(replace(f, speedup=_narrow(f.speedup)) for f in told.forecasts), told.texts, told.made)
+    sure = Prediction(tuple(replace(f, speedup=_narrow(f.speedup)) for f in told.forecasts), told.made)
     document = study_document({("lookup", 4): slow}, prices, sure)
     assert [cell["error"] for cell in document["cells"]] == pytest.approx([0.6] * 3)
     assert document["accuracy"]["inside"] == 0

@@ -118,8 +118,12 @@ def record(sweep: Sweep) -> dict[str, Any]:
 
 
 def of_records(lines: list[dict[str, Any]], path: pathlib.Path) -> list[Sweep]:
-    """The sweeps that lines hold; ValueError naming path and line where one holds none."""
-    return [_sweep(line, f"{path}:{number}") for number, line in enumerate(lines, start=2)]
+    """The sweeps that lines hold; ValueError naming path and line where one holds none, or other shapes than others."""
+    sweeps = [_sweep(line, f"{path}:{number}") for number, line in enumerate(lines, start=2)]
+    for number, sweep in enumerate(sweeps, start=2):
+        if sweep.cells.keys() != sweeps[0].cells.keys():
+            raise ValueError(f"{path}:{number}: found other shapes than in line 2, expected the same: measure anew")
+    return sweeps
 
 
 def read(path: pathlib.Path) -> Costs:

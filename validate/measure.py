@@ -20,6 +20,8 @@ from validate.loading import Loaded
 from validate.model import Model, out_of_memory
 from validate.models import Models, Settings
 
+CERTAIN = 100.0  # a logit that leaves nothing to the others
+
 
 @dataclass(frozen=True)
 class Shapes:
@@ -43,7 +45,8 @@ class Shapes:
 class CostBench:
     """Times forwards of the target and every draft model over some shapes, and the acceptance of the deepest k.
 
-    `cells` are those that fit the memory: a batch that does not is left out, which `say` is told. Raises ValueError
+    `cells` are those that fit the memory: a batch that does not is left out, which `say` is told; `measured` says whose
+    times they are, which sweeps that were taken before have to be of as well. Raises ValueError
     for a context that the models do not hold, and where not even the smallest batch fits.
     """
 
@@ -67,6 +70,9 @@ class CostBench:
             for context in shapes.contexts
             for n in shapes.of(name)
         ]
+        shaped = {name: list(getattr(shapes, name)) for name in ("lengths", "contexts", "draft_lengths")}
+        about = {"target": settings.target, "drafts": list(models.drafts), "dummy_weights": settings.dummy_weights}
+        self.measured = about | settings.machine | shaped | {"batches": batches}
 
     def warm(self) -> None:
         """Run every shape once, untimed."""
@@ -117,9 +123,11 @@ class CostBench:
         return clock.now() - started
 
     def _accept(self, drafted: int) -> float:
+        """Judging so many drafts, all of which are accepted; the rows of q cost the same whatever they hold."""
         target, clock = self._decoder.target, self._decoder.clock
-        logits = torch.randn(drafted + 1, target.vocabulary, device=target.device)
         [tokens] = self._tokens(1, drafted)
+        logits = torch.randn(drafted + 1, target.vocabulary, device=target.device)
+        logits[range(drafted), tokens] += CERTAIN
         proposal = Proposal(tokens, self._decoder.drafter.arrays.one_hot(tokens, target.vocabulary))
         started = clock.now()
         self._decoder.judge(logits, proposal, Streams.seeded(0))

@@ -1,5 +1,7 @@
 """The speedups of every cell, predicted from scored texts and costs before anything is drafted, and written down.
 
+The file names what it was made from: beside other texts, scores or costs it is read no more.
+
 A prediction's interval is one for what the run will measure on the same prompts. Four things part the two:
 
     table      medians over sweeps: sweeps drawn again, all cells of a sweep together
@@ -14,6 +16,7 @@ The variances add up, each with its own degrees of freedom. S and s are Qn: one 
 with something else says nothing of the others.
 """
 
+import hashlib
 import json
 import math
 import pathlib
@@ -32,14 +35,18 @@ from specmath.replay import Replay
 from specmath.spread import QN_FREEDOM, half_width, qn
 from validate import folder as files
 from validate.compare import Breakdown
+from validate.costs import FILE as COSTS
 from validate.costs import Costs
 from validate.document import nulled
 from validate.fit import EVERYTHING
 from validate.pricing import Parts, priced
+from validate.scores import FILE as SCORES
 from validate.scores import DraftScores
-from validate.texts import Text, digest
+from validate.texts import FILE as TEXTS
+from validate.texts import Text
 
-FORMAT, VERSION, FILE = "specmath.prediction", 1, "prediction.json"
+FORMAT, VERSION, FILE = "specmath.prediction", 2, "prediction.json"
+SOURCES = (TEXTS, SCORES, COSTS)
 REDRAWN, LEVEL = 400, 0.95
 METHOD = "replayed rounds at table prices; interval for a run on the same prompts"
 Part = tuple[float, float]  # a variance and its degrees of freedom
@@ -58,10 +65,9 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Forecasts by domain, "all" among them, draft and k; the digest of the texts below them, and when it was."""
+    """Forecasts by domain, "all" among them, draft and k, and when they were made."""
 
     forecasts: tuple[Forecast, ...]
-    texts: str
     made: str
 
     def of(self, domain: str, draft: str, k: int) -> Forecast:
@@ -82,17 +88,17 @@ def predict(
         for k in ks:
             prices = _Prices(texts, draft, costs, k)
             forecasts += [prices.forecast(domain, greedy=greedy) for domain in domains]
-    return Prediction(tuple(forecasts), digest(texts), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
+    return Prediction(tuple(forecasts), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
 
 
 def write(folder: pathlib.Path, found: Prediction) -> None:
-    """The prediction as a file, whole or not at all."""
-    record = {"format": FORMAT, "version": VERSION, **nulled(asdict(found))}
+    """The prediction as a file, whole or not at all, with the sha256 of the files beside it that it was made from."""
+    record = {"format": FORMAT, "version": VERSION, "sources": _sources(folder), **nulled(asdict(found))}
     files.write(folder, FILE, json.dumps(record, allow_nan=False, indent=1).encode())
 
 
 def read(folder: pathlib.Path) -> Prediction:
-    """The prediction of a folder; ValueError where it is none of this version."""
+    """The prediction of a folder; ValueError where it is none of this version, or of other texts, scores or costs."""
     try:
         found = json.loads((folder / FILE).read_text())
         known = (found.pop("format"), found.pop("version"))
@@ -100,7 +106,16 @@ def read(folder: pathlib.Path) -> Prediction:
         known = ("nothing", 0)
     if known != (FORMAT, VERSION):
         raise ValueError(f"{folder / FILE}: found {known[0]} version {known[1]}, expected {FORMAT} version {VERSION}")
+    was, now = found.pop("sources"), _sources(folder)
+    for name in SOURCES:
+        if was.get(name) != now.get(name):
+            raise ValueError(f"{folder / FILE}: found one that was made from another {name}, expected this: start anew")
     return Prediction(**found | {"forecasts": tuple(map(_forecast, found["forecasts"]))})
+
+
+def _sources(folder: pathlib.Path) -> dict[str, str]:
+    paths = [folder / name for name in SOURCES]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.exists()}
 
 
 class _Prices:

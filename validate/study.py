@@ -24,7 +24,6 @@ from validate.measure import CostBench, spanned
 from validate.models import Models, Settings
 from validate.scores import DraftScores, Score
 from validate.texts import Text
-from validate.texts import digest as texts_digest
 from validate.trace import FILE as TRACE
 from validate.trace import Writer
 from validate.workload import Prompt, digest, interleaved, turns
@@ -74,8 +73,7 @@ class Study:
         """Each prompt decoded plainly, and a sweep over the costs after each."""
         shapes = spanned(self._lengths, max(self.settings.ks), self.settings.budget)
         bench = CostBench(self._models, self.settings, shapes, self._say)
-        measured = {"target": self.settings.target, "drafts": list(self._models.drafts), "dtype": self.settings.dtype}
-        journal = costs.journal(self.folder / costs.FILE, measured)
+        journal = costs.journal(self.folder / costs.FILE, bench.measured)
         wanted = max(SWEEPS, len(self.prompts))
         if len(journal.records) < wanted:
             bench.warm()
@@ -89,12 +87,11 @@ class Study:
             yield Step("costs", len(journal.records), wanted, "sweep")
 
     def _predict(self, texts: Sequence[Text], drafts: Sequence[DraftScores]) -> None:
-        """Write the prediction down, once: a later look never changes it, and other texts are not held against it."""
+        """Write the prediction down, once: a later look never changes it, and what it lacks is not run."""
         if (self.folder / prediction.FILE).exists():
-            if prediction.read(self.folder).texts != texts_digest(texts):
-                raise ValueError(
-                    f"{self.folder / prediction.FILE}: found one of other texts, expected these: start anew"
-                )
+            found = prediction.read(self.folder)
+            for cell in self.settings.cells:
+                found.of(EVERYTHING, *cell)
         elif any(path.exists() for path in traces(self.folder, self.settings.cells).values()):
             raise ValueError(
                 f"{self.folder}: found traces and no {prediction.FILE}, which comes before them: start anew"

@@ -23,20 +23,13 @@ def answer(options: Mapping[str, Any], lengths: list[int], contexts: list[int], 
     )
     say(f"loading {options['target']}")
     bench = CostBench(Models(settings), settings, Shapes(lengths, contexts, batches), say)
-    kept = _kept(options["out"] and pathlib.Path(options["out"]), settings)
-    taken = _taken(kept, bench) if kept else []
+    kept = journal(pathlib.Path(options["out"]), bench.measured) if options["out"] else None
+    taken = of_records(kept.records, kept.path) if kept else []
     if len(taken) < options["repeats"]:
         bench.warm()
     for _ in watched(_sweeps(bench, options["repeats"], taken, kept)):
         pass
     return cost_document.cost_document(Costs(taken), draft, max(settings.ks), settings.machine | _weights(settings))
-
-
-def _kept(path: pathlib.Path | None, settings: Settings) -> Journal | None:
-    """The file of sweeps, new or to go on with, where one was asked for."""
-    identity: dict[str, Any] = {"target": settings.target, "drafts": list(settings.drafts)}
-    identity |= {"dtype": settings.dtype, "device": settings.machine["device"], "dummy": settings.dummy_weights}
-    return journal(path, identity) if path else None
 
 
 def _weights(settings: Settings) -> dict[str, str]:
@@ -50,11 +43,3 @@ def _sweeps(bench: CostBench, repeats: int, taken: list[Sweep], kept: Journal | 
         if kept:
             kept.append(record(taken[-1]))
         yield Step("measured", number, repeats, "sweep")
-
-
-def _taken(kept: Journal, bench: CostBench) -> list[Sweep]:
-    """The sweeps that a stopped measurement left; ValueError where they are of other shapes."""
-    found = of_records(kept.records, kept.path)
-    if any(set(sweep.cells) != set(bench.cells) for sweep in found):
-        raise ValueError(f"{kept.path}: found sweeps of other shapes, expected those asked for; choose another file")
-    return found
