@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 from specmath.acceptance import BetaGeometric, Geometric, Law, Markov, NotIdentifiable, Positional
 from specmath.estimate import select
 from validate.compare import Comparison, gap, measured_breakdown
@@ -93,7 +95,7 @@ def _accuracy(cells: Sequence[Mapping[str, Any]], controls: Sequence[float]) -> 
         "worst_error": max(errors),
         "inside": sum(judged),
         "judged": len(judged),
-        "control": {"median": median(noise), "worst": max(noise)},
+        "control": {"median": median(noise), "percentile_95": float(np.quantile(noise, 0.95)), "worst": max(noise)},
     }
 
 
