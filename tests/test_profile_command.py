@@ -13,15 +13,11 @@ from tests.tiny import saved
 from validate import cli, costs
 from validate.scoring import Scorer
 
-PROMPTS = [{"prompt": f"w{i} w{i + 1} w{i}", "domain": "ab"[i % 2], "id": f"p{i}"} for i in range(6)]
-
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """A target and a draft, as folders that `load` reads, and a file of prompts."""
-    place = saved(tmp_path_factory.mktemp("models"))
-    (place / "prompts.jsonl").write_text("\n".join(map(json.dumps, PROMPTS)))
-    return place
+    return saved(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture

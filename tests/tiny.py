@@ -1,5 +1,7 @@
 """Real but tiny transformers for the decoder's tests: seconds to run, no weights to fetch."""
 
+import json
+
 import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -40,10 +42,12 @@ def mamba():
 
 
 def saved(place):
-    """A target and a draft with the same word tokeniser in folders of that name; the folder that holds them."""
+    """A target and a draft with the same word tokeniser in folders of that name, and prompts; what holds them."""
     words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(30)}, unk_token="w0"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     for name, noise in (("target", 0.0), ("draft", 0.2)):
         llama(vocabulary=30, seed=4, noise=noise).network.save_pretrained(place / name)
         transformers.PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w0").save_pretrained(place / name)
+    prompts = [{"prompt": f"w{i} w{i + 1} w{i}", "domain": "ab"[i % 2], "id": f"p{i}"} for i in range(6)]
+    (place / "prompts.jsonl").write_text("\n".join(map(json.dumps, prompts)))
     return place

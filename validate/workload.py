@@ -9,7 +9,7 @@ import importlib.resources
 import json
 import math
 import pathlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
@@ -92,24 +92,15 @@ def messages_of(record: Mapping[str, object]) -> tuple[dict[str, str], ...]:
 
 def first(prompts: Sequence[P], wanted: Callable[[str], int | None]) -> list[P]:
     """The first so many of each domain as are wanted of it, in their order; all of them for None."""
-    seen: Counter[str] = Counter()
-    kept = []
-    for prompt in prompts:
-        seen[prompt.domain] += 1
-        most = wanted(prompt.domain)
-        if most is None or seen[prompt.domain] <= most:
-            kept.append(prompt)
-    return kept
+    most = {prompt.domain: wanted(prompt.domain) for prompt in prompts}
+    of = zip(prompts, turns(prompts), strict=True)
+    return [prompt for prompt, turn in of if (limit := most[prompt.domain]) is None or turn < limit]
 
 
 def interleaved(prompts: Sequence[P]) -> list[P]:
     """The first of each domain, then the second of each: whatever drifts while they run falls on all domains alike."""
-    place: Counter[str] = Counter()
-    rounds: dict[int, list[P]] = defaultdict(list)
-    for prompt in prompts:
-        rounds[place[prompt.domain]].append(prompt)
-        place[prompt.domain] += 1
-    return [prompt for number in sorted(rounds) for prompt in rounds[number]]
+    order = sorted(zip(turns(prompts), prompts, strict=True), key=lambda turned: turned[0])
+    return [prompt for _, prompt in order]
 
 
 def turns(prompts: Iterable[InDomain]) -> list[int]:
@@ -127,11 +118,9 @@ def halves(prompts: Sequence[P]) -> tuple[list[P], list[P]]:
 
     The first of a domain goes to `fit`, so a domain of one prompt holds nothing out.
     """
-    place: dict[str, int] = defaultdict(int)
     sides: tuple[list[P], list[P]] = ([], [])
-    for prompt in prompts:
-        sides[place[prompt.domain] % 2].append(prompt)
-        place[prompt.domain] += 1
+    for prompt, turn in zip(prompts, turns(prompts), strict=True):
+        sides[turn % 2].append(prompt)
     return sides
 
 
