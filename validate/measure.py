@@ -45,9 +45,9 @@ class Shapes:
 class CostBench:
     """Times forwards of the target and every draft model over some shapes, and the acceptance of the deepest k.
 
-    `cells` are those that fit the memory: a batch that does not is left out, which `say` is told; `measured` says whose
-    times they are, which sweeps that were taken before have to be of as well. Raises ValueError
-    for a context that the models do not hold, and where not even the smallest batch fits.
+    `cells` are those that fit the memory: a batch that does not is left out, which `say` is told. `measured` says whose
+    times they are: models, machine and shapes, which sweeps to be gone on with have to share. Raises ValueError for a
+    context that the models do not hold, and where not even the smallest batch fits.
     """
 
     def __init__(self, models: Models, settings: Settings, shapes: Shapes, say: Callable[[str], None] = print) -> None:

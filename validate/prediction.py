@@ -105,7 +105,8 @@ def read(folder: pathlib.Path) -> Prediction:
     except (ValueError, KeyError, TypeError):
         known = ("nothing", 0)
     if known != (FORMAT, VERSION):
-        raise ValueError(f"{folder / FILE}: found {known[0]} version {known[1]}, expected {FORMAT} version {VERSION}")
+        found_that = f"found {known[0]} version {known[1]}, expected {FORMAT} version {VERSION}"
+        raise ValueError(f"{folder / FILE}: {found_that}: start anew")
     was, now = found.pop("sources"), _sources(folder)
     for name in SOURCES:
         if was.get(name) != now.get(name):
