@@ -84,4 +84,4 @@ def _same(path: pathlib.Path, found: Mapping[str, Any], head: Mapping[str, Any])
     for name in [*expected, *found]:
         if found.get(name) != expected.get(name):
             was, asked = (json.dumps(side.get(name))[:60] for side in (found, expected))
-            raise ValueError(f"{path}: found {name} {was}, expected {asked}: keep its options or use a new folder")
+            raise ValueError(f"{path}: found {name} {was}, expected {asked}: keep its options or start a new one")
