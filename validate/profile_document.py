@@ -49,7 +49,7 @@ def profile_document(scored: Scored, pairs_of: Mapping[str, Pair], k_max: int, s
     profiles = scored.profiles(k_max)
     found = origin(scored.scores, greedy=scored.sampler.temperature == 0, tie=TIE_LOGITS.get(scored.dtype, 1e-3))
     best = _best(profiles, pairs_of)
-    verdict, reason, then = _conclusion(best, own=found.own, priced=any(pairs_of.values()))
+    verdict, reason, then = _conclusion(best, scored.texts, own=found.own, priced=any(pairs_of.values()))
     tokens = sum(text.tokens for text in scored.texts)
     return nulled(
         envelope("profile", verdict, reason, then)
@@ -119,18 +119,15 @@ def _best(profiles: Sequence[DraftProfile], pairs_of: Mapping[str, Pair]) -> Bes
     return max(candidates, key=lambda c: c.block_efficiency.value)
 
 
-def _conclusion(best: Best, *, own: bool, priced: bool) -> tuple[str, str, str]:
+def _conclusion(best: Best, texts: Sequence[Text], *, own: bool, priced: bool) -> tuple[str, str, str]:
     """Verdict, reason and what next; foreign text decides nothing."""
     spent = f"{best.draft} with k = {best.k} emits {best.block_efficiency.value:.2f} tokens per round"
     if not own:
         doubt = "the text cannot be the target's own under this sampler, so its acceptance is another quantity"
         return "measure_more", doubt, "score what the target wrote: specmath profile without --text, or its own logs"
     if best.speedup is None:
-        return (
-            "measure_more",
-            f"{spent}, and what a round costs is not known",
-            "measure it: specmath cost, then --costs",
-        )
+        lacking = "the costs given hold none of its forwards" if priced else "what a round costs is not known"
+        return "measure_more", f"{spent}, and {lacking}", _to_measure(best.k, texts)
     value, low, high = best.speedup.value, best.speedup.low, best.speedup.high
     reason = f"{spent}, {times(value)} at the prices of the cost table"
     if low > 1:
@@ -142,6 +139,13 @@ def _conclusion(best: Best, *, own: bool, priced: bool) -> tuple[str, str, str]:
         f"{reason}, which its interval does not tell from 1",
         "score more prompts: --per-domain or --text",
     )
+
+
+def _to_measure(k: int, texts: Sequence[Text]) -> str:
+    shortest = min(len(text.context) for text in texts)
+    longest = max(len(text.context) + len(text.output) for text in texts)
+    options = f"--k {k} --context {shortest},{longest} --out FILE"
+    return f"measure it: specmath cost {options} with the same target and draft, then --costs FILE"
 
 
 def _domains(profile: DraftProfile) -> list[str]:

@@ -122,7 +122,8 @@ def _plan(verdicts: Mapping[str, Mapping[str, Any]]) -> str:
             "dont_use": "decode plainly for",
             "measure_more": "decode more prompts of",
         }[found["verdict"]]
-        kinds.setdefault(what, []).append(domain)
+        count = found["more_prompts"] if found["verdict"] == "measure_more" else None
+        kinds.setdefault(what, []).append(f"{domain} ({count} more)" if count else domain)
     return "; ".join(f"{what} {', '.join(domains)}" for what, domains in kinds.items())
 
 
