@@ -1,89 +1,158 @@
-"""What it costs to know the acceptance of k = 1..8: one scoring pass, against the decoder run at every k.
+"""What it costs to know alpha to one point, and with it the rounds of k = 1..8: scoring, against the decoder at each k.
 
-The same prompts and drafts in the same run: text is written plainly, scored, and decoded speculatively at every k,
-prompt by prompt. The control writes every text twice. Seconds of A over seconds of B; the precision of both beside.
+Prompts made by seed are written plainly and scored batch by batch, until alpha is known to the point. The first of
+every few is decoded speculatively at every k as well, and written a second time, which is the control; its seconds
+stand for the others' by the tokens written. All on one thread, whose pace is the steadier; kept in runs/profile batch
+by batch, so that an interrupted bench goes on. Over an hour. Ratios of seconds.
 """
 
+import pathlib
 import time
-from collections import defaultdict
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-from specmath.estimate import ratio
 from specmath.replay import Replay
+from validate import scores, texts
 from validate.arrays import Arrays
 from validate.clock import Clock
+from validate.console import say
 from validate.decoder import Decoder
 from validate.drafters import Lookup, ModelDraft, Nothing
+from validate.generate import generated
+from validate.jsonl import Journal
 from validate.loading import early, load
 from validate.model import Model
 from validate.offsets import lookup_draft
+from validate.profile import DraftProfile
 from validate.sampler import Sampler
 from validate.scores import model_draft
 from validate.scoring import Scorer
-from validate.workload import bundled
 from validate.writing import decoded
 
-PER_DOMAIN, TOKENS, DEPTHS, LAYERS = 1, 48, range(1, 9), 27
+FORMAT, VERSION, PLACE = "specmath.bench.profile", 1, pathlib.Path("runs/profile")
+KIND, TOKENS, DEPTHS, BATCH, PRECISION = "template", 128, range(1, 9), 8, 0.01
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A draft, the numbers of prompts at which its precision is looked at, and which part of them is decoded."""
+
+    draft: str
+    looks: tuple[int, ...]
+    sparse: int
+
+
+PLANS = (Plan("lookup", (64, 128, 256, 384), 16), Plan("early:27", (BATCH,), BATCH))
+
+
+class Bench:
+    """One draft beside the target; what a batch of prompts takes, part by part."""
+
+    def __init__(self, plan):
+        self.plan, target = plan, load()
+        self.prompts = [(p, target.encode(p.messages)) for p in generated([KIND], max(plan.looks))]
+        self.vocabulary = target.rows
+        draft = None if plan.draft == Lookup.name else early(target, int(plan.draft.partition(":")[2]))
+        capacity = max(len(ids) for _, ids in self.prompts) + TOKENS + max(DEPTHS) + 1
+        model, host, common = Model(target, capacity=capacity), Arrays.on("cpu"), (Sampler(), Clock("cpu"), target.eos)
+        drafter = ModelDraft(host, Model(draft, capacity=capacity), Sampler()) if draft else Lookup(host, target.rows)
+        self._plain = Decoder(model, Nothing(host, target.rows), *common, k=0)
+        self._arms = {k: Decoder(model, drafter, *common, k=k) for k in DEPTHS}
+        self._scorer = Scorer(target, {plan.draft: draft} if draft else {}, Sampler(), say=say)
+
+    def warm(self):
+        """Every decoder once, untimed."""
+        for decoder in (self._plain, *self._arms.values()):
+            list(decoder.start(self.prompts[0][1], budget=16, seed=0).rounds())
+
+    def batch(self, first):
+        """Texts of the next prompts, their scores, the seconds of every part; rounds by k of the one decoded."""
+        written = [_timed(lambda i=i: self._written(i)) for i in range(first, first + BATCH)]
+        made = [text for text, _ in written]
+        found, scored = _timed(lambda: list(self._scorer.score(made)))
+        record = {"texts": [t.record for t in made], "scores": [scores.record(s) for s in found]}
+        record |= {"written": [seconds for _, seconds in written], "scored": scored, "again": None}
+        if first % self.plan.sparse:
+            return record
+        ran = [_timed(lambda k=k: self._rounds(first, k)) for k in DEPTHS]
+        record["again"] = _timed(lambda: self._written(first))[1]
+        return record | {"rounds": [rounds for rounds, _ in ran], "decoded": [seconds for _, seconds in ran]}
+
+    def _written(self, place):
+        prompt, ids = self.prompts[place]
+        return decoded(self._plain, ids, prompt, budget=TOKENS, seed=0)
+
+    def _rounds(self, place, k):
+        return len(list(self._arms[k].start(self.prompts[place][1], budget=TOKENS, seed=0).rounds()))
 
 
 def main():
-    """Both drafts: lookup, which costs nothing, and the target's first layers, which cost nearly a step."""
-    target = load()
-    models = {"lookup": None, f"early:{LAYERS}": early(target, LAYERS)}
-    prompts = bundled(PER_DOMAIN)
-    ids = {p.id: target.encode(p.messages) for p in prompts}
-    capacity = max(map(len, ids.values())) + TOKENS + max(DEPTHS) + 1
-    for name, draft in models.items():
-        print(f"draft {name}: {len(prompts)} prompts, {TOKENS} tokens, k = 1..{max(DEPTHS)}, greedy")
-        _compare(target, name, draft, prompts, ids, capacity)
+    """Lookup, the draft that makes decoding cheapest, as far as the precision takes; a model draft on a few prompts."""
+    torch.set_num_threads(1)
+    PLACE.mkdir(parents=True, exist_ok=True)
+    for plan in PLANS:
+        bench = Bench(plan)
+        about = {"draft": plan.draft, "kind": KIND, "tokens": TOKENS, "batch": BATCH, "sparse": plan.sparse}
+        journal = Journal(PLACE / f"{plan.draft.replace(':', '-')}.jsonl", FORMAT, VERSION, about)
+        _measured(bench, journal)
+        _report(bench, journal.records)
 
 
-def _compare(target, name, draft, prompts, ids, capacity):
-    seconds, rounds, texts = defaultdict(float), defaultdict(list), []
-    host, common = Arrays.on("cpu"), (Sampler(), Clock("cpu"), target.eos)
-    model = Model(target, capacity=capacity)
-    plain = Decoder(model, Nothing(host, target.rows), *common, k=0)
-    drafter = (
-        Lookup(host, target.rows) if draft is None else ModelDraft(host, Model(draft, capacity=capacity), Sampler())
+def _measured(bench, journal):
+    """Batch after batch until the precision is reached at a look, or the prompts end."""
+    bench.warm()
+    while True:
+        done = BATCH * len(journal.records)
+        known = done in bench.plan.looks and _alpha(bench, journal.records).half_width <= PRECISION
+        if known or done == max(bench.plan.looks):
+            return
+        journal.append(bench.batch(done))
+        say(f"{bench.plan.draft}: {done + BATCH} prompts written and scored")
+
+
+def _profile(bench, records):
+    """The profile over all texts, in their order."""
+    made = tuple(texts.of_record(line) for record in records for line in record["texts"])
+    if bench.plan.draft == Lookup.name:
+        return DraftProfile(lookup_draft(made, max(DEPTHS), bench.vocabulary), made, greedy=True)
+    found = {s.prompt: s for record in records for s in map(scores.of_record, record["scores"])}
+    draft = model_draft([found[text.prompt] for text in made], bench.plan.draft, "one_hot")
+    return DraftProfile(draft, made, greedy=True)
+
+
+def _alpha(bench, records):
+    return _profile(bench, records).alpha
+
+
+def _report(bench, records):
+    profile, ran = _profile(bench, records), [record for record in records if record["again"]]
+    share = sum(len(r["texts"][0]["output"]) for r in ran) / sum(len(t.output) for t in profile.texts)
+    scored, written = sum(r["scored"] for r in records), sum(sum(r["written"]) for r in records)
+    every = sum(sum(r["decoded"]) for r in ran) / share
+    control = sum(r["again"] for r in ran) / sum(r["written"][0] for r in ran)
+    print(f"{bench.plan.draft}: {len(profile.texts)} prompts of {KIND}, {TOKENS} tokens, greedy, k = 1..{max(DEPTHS)}")
+    print(f"  alpha {profile.alpha.value:.3f} +- {profile.alpha.half_width:.3f}, +- {PRECISION} wanted")
+    print(f"  decoded at every k / scored            {every / scored:6.1f}   at least 20 wanted")
+    print(f"  decoded at every k / written, scored   {every / (written + scored):6.1f}   at least 5 wanted")
+    print(f"  written again / written (control)      {control:6.3f}")
+    print(f"  seconds: decoded {every:.0f} (from {len(ran)} prompts), written {written:.0f}, scored {scored:.0f}")
+    print(f"  rounds of the decoded prompts equal the replayed ones at {_equal(profile, ran)} of {len(DEPTHS)} depths")
+
+
+def _equal(profile, ran):
+    """Depths at which every decoded prompt had the rounds that replay says."""
+    place = {text.prompt: i for i, text in enumerate(profile.texts)}
+    decoded_ones = [place[record["texts"][0]["prompt"]] for record in ran]
+    replay = Replay(profile.draft.ratios)
+    return sum(
+        np.array_equal(np.rint(replay.rounds(k))[decoded_ones], [record["rounds"][k - 1] for record in ran])
+        for k in DEPTHS
     )
-    arms = {k: Decoder(model, drafter, *common, k=k) for k in DEPTHS}
-    scorer = Scorer(target, {} if draft is None else {name: draft}, Sampler(), say=print)
-    decoded(plain, ids[prompts[0].id], prompts[0], budget=8, seed=0)
-    for prompt in prompts:
-        for arm in ("written", "written again"):
-            texts.append(_timed(seconds, arm, lambda p=prompt: decoded(plain, ids[p.id], p, budget=TOKENS, seed=0)))
-        texts.pop()
-        for k, decoder in arms.items():
-            made = _timed(seconds, "decoded at every k", lambda d=decoder, p=prompt: _rounds(d, ids[p.id]))
-            rounds[k].append(made)
-    scored = _timed(seconds, "scored", lambda: list(scorer.score(texts)))
-    found = lookup_draft(texts, max(DEPTHS), target.rows)
-    if draft is not None:
-        by_prompt = {s.prompt: s for s in scored}
-        found = model_draft([by_prompt[t.prompt] for t in texts], name, "one_hot")
-    _report(seconds, Replay(found.ratios), rounds, texts)
 
 
-def _timed(seconds, arm, work):
+def _timed(work):
     started = time.perf_counter()
     result = work()
-    seconds[arm] += time.perf_counter() - started
-    return result
-
-
-def _rounds(decoder, ids):
-    return len(list(decoder.start(ids, budget=TOKENS, seed=0).rounds()))
-
-
-def _report(seconds, replay, rounds, texts):
-    written, scored, every = (seconds[arm] for arm in ("written", "scored", "decoded at every k"))
-    print(f"  decoded at every k / scored           {every / scored:6.1f}   at least 20 wanted")
-    print(f"  decoded at every k / written, scored  {every / (written + scored):6.1f}   at least 5 wanted")
-    print(f"  seconds: decoded {every:.1f}, written {written:.1f}, scored {scored:.1f}")
-    print(f"  written again / written (control)     {seconds['written again'] / written:6.3f}")
-    same = sum(int(np.array_equal(np.rint(replay.rounds(k)), rounds[k])) for k in DEPTHS)
-    print(f"  rounds of every prompt equal the decoder's at {same} of {len(DEPTHS)} depths")
-    sums, counts = [np.minimum(np.atleast_2d(r)[0], 1).sum() for r in replay.ratios], [t.tokens for t in texts]
-    right = ratio(sums, counts)
-    print(f"  first drafts right: {right.value:.3f} +- {right.half_width:.3f}, of the same text either way")
+    return result, time.perf_counter() - started
