@@ -11,7 +11,7 @@ from specmath.cost import Pair, Table
 from specmath.estimate import ratio
 from validate.pricing import priced
 from validate.profile import DraftProfile, by_context, by_copy, by_position, origin, pairs
-from validate.scores import DraftScores, Score
+from validate.scores import TILTS, DraftScores, Score
 from validate.texts import Text
 
 RNG = np.random.default_rng(0)
@@ -114,10 +114,11 @@ class TestParts:
 
 class TestOrigin:
     def test_a_greedy_token_that_is_not_the_argmax_is_foreign_unless_it_ties(self):
-        score = a_score(own=[True, False, False], gap=[0.0, 1e-4, 2.0])
-        found = origin([score], greedy=True, tie=1e-3)
+        score = a_score(own=[True, False, False], tied=[False, True, False], gap=[0.0, 1e-4, 2.0])
+        found = origin([score], greedy=True)
         assert (found.foreign, found.ties, found.widest_tie, found.own) == (1, 1, 1e-4, False)
-        assert origin([dataclasses.replace(score, own=np.ones(3, dtype=bool))], greedy=True, tie=1e-3).own
+        assert origin([dataclasses.replace(score, own=np.ones(3, dtype=bool))], greedy=True).own
+        assert origin([dataclasses.replace(score, tied=~score.own)], greedy=True).own
 
     @staticmethod
     def drawn(rng, power, tokens=400, vocabulary=20):
@@ -125,27 +126,52 @@ class TestOrigin:
         p = rng.dirichlet(np.full(vocabulary, 0.3), size=tokens)
         law = p**power / (p**power).sum(-1, keepdims=True)
         at = np.arange(tokens), np.array([rng.choice(vocabulary, p=row) for row in law])
-        log = np.log(np.where(p > 0, p, 1))
-        entropy = -(p * log).sum(-1)
-        return a_score(logp=np.log(p[at]), entropy=entropy, varentropy=(p * log**2).sum(-1) - entropy**2, own=p[at] > 0)
+        return scored_under(p, p[at])
 
     def test_the_targets_own_text_has_a_standard_normal_z(self):
         rng = np.random.default_rng(1)
-        z = np.array([origin([self.drawn(rng, 1.0)], greedy=False, tie=0).z for _ in range(300)])
+        found = [origin([self.drawn(rng, 1.0)], greedy=False) for _ in range(300)]
+        z = np.array([f.z for f in found])
         assert abs(z.mean()) < 4 / 300**0.5
         assert 0.8 < z.std() < 1.2
-        assert (abs(z) < 4).all()
+        assert all(f.own for f in found)
+
+    @pytest.mark.parametrize("tokens", [63, 504, 3528])
+    @pytest.mark.parametrize("rare", [0.01, 0.003, 0.001])
+    def test_text_that_is_nearly_certain_is_not_taken_for_foreign(self, rare, tokens):
+        """A normal test does: log p is skewed where one token has nearly all of the mass."""
+        law = np.array([1 - rare, 0.7 * rare, 0.3 * rare])
+        each = [scored_under(law[None], law[[i]]) for i in range(3)]
+        counts = np.random.default_rng(3).multinomial(tokens, law, size=4000)
+        evidence = counts @ np.stack([s.evidence for s in each])
+        alarms = sum(not origin([a_score(own=[True], evidence=e)], greedy=False).own for e in evidence)
+        assert alarms <= 4  # 0.4 expected at most; more than 4 has a chance below 1e-4
+        far = counts @ np.array([s.logp[0] + s.entropy[0] for s in each]) / (tokens * each[0].varentropy[0]) ** 0.5
+        if (rare, tokens) == (0.003, 63):
+            assert (abs(far) > 4).sum() > 20
 
     @pytest.mark.parametrize("power", [0.7, 1.5, 8.0], ids=["hotter", "colder", "nearly greedy"])
     def test_text_of_another_temperature_is_found_out(self, power):
         rng = np.random.default_rng(2)
-        assert not any(origin([self.drawn(rng, power)], greedy=False, tie=0).own for _ in range(20))
+        assert not any(origin([self.drawn(rng, power)], greedy=False).own for _ in range(20))
 
 
 def a_score(**columns):
     n = len(columns["own"])
     zeros = {name: np.zeros(n) for name in ("logp", "entropy", "varentropy", "gap")}
-    return Score("p", **(zeros | {name: np.asarray(value) for name, value in columns.items()}), drafts={})
+    given = {name: np.asarray(value) for name, value in columns.items()}
+    return Score(
+        "p", **(zeros | {"tied": np.zeros(n, dtype=bool), "evidence": np.zeros(len(TILTS))} | given), drafts={}
+    )
+
+
+def scored_under(p, chance):
+    """The score of tokens of these chances under laws p [n, V]."""
+    log = np.log(np.where(p > 0, p, 1))
+    entropy = -(p * log).sum(-1)
+    evidence = [(t * np.log(chance) - np.log((p * np.exp(t * log)).sum(-1))).sum() for t in TILTS]
+    columns = {"logp": np.log(chance), "entropy": entropy, "varentropy": (p * log**2).sum(-1) - entropy**2}
+    return a_score(**columns, own=chance > 0, evidence=evidence)
 
 
 class TestPrices:

@@ -13,6 +13,7 @@ from tests.written import text
 from validate.loading import early
 from validate.model import Model, NotRewindable
 from validate.sampler import Sampler
+from validate.scores import TILTS
 from validate.scoring import Scorer
 
 VOCABULARY = 40
@@ -52,6 +53,12 @@ def alone(loaded, one, sampler):
     return logits, warp(logits, **dataclasses.asdict(sampler), xp=np)
 
 
+def evidence(p, chance, tilt):
+    """sum log(p(x)^t / sum_y p(y) p(y)^t), a loop over the tokens."""
+    means = [sum(y ** (1 + tilt) for y in row if y > 0) for row in p]
+    return sum(tilt * np.log(x) - np.log(mean) for x, mean in zip(chance, means, strict=True))
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("cells", [VOCABULARY, 7 * VOCABULARY, 1 << 20])
 def test_a_batch_in_pieces_says_what_each_text_alone_says(target, draft, texts, sampler, cells):
@@ -65,10 +72,12 @@ def test_a_batch_in_pieces_says_what_each_text_alone_says(target, draft, texts, 
         own = p[at] > 0
         np.testing.assert_array_equal(score.own, own)
         np.testing.assert_allclose(score.logp[own], np.log(p[at][own]), atol=1e-4)
-        np.testing.assert_allclose(score.gap, logits.max(-1) - logits[at], atol=1e-4)
+        least = np.where(p > 0, logits, np.inf).min(-1)
+        np.testing.assert_allclose(score.gap, np.maximum(least - logits[at], 0), atol=1e-4)
         log = np.log(np.where(p > 0, p, 1))
         np.testing.assert_allclose(score.entropy, -(p * log).sum(-1), atol=1e-4)
         np.testing.assert_allclose(score.varentropy, (p * log**2).sum(-1) - (p * log).sum(-1) ** 2, atol=1e-3)
+        np.testing.assert_allclose(score.evidence, [evidence(p[own], p[at][own], t) for t in TILTS], atol=1e-3)
         row = score.drafts["D"]
         np.testing.assert_allclose(row.ratio[own], q[at][own] / p[at][own], rtol=1e-3, atol=1e-5)
         np.testing.assert_allclose(row.beta, np.minimum(p, q).sum(-1), atol=1e-4)
@@ -82,6 +91,27 @@ def test_what_a_target_wrote_greedily_is_its_own_and_what_it_did_not_is_not(targ
     found = next(other)
     assert found.own.tolist() == [True, True, True, False]
     assert found.gap[-1] > 0
+
+
+@pytest.mark.parametrize(
+    ("sampler", "tied"),
+    [
+        (Sampler(), [False, True, False, False]),
+        (Sampler(1.0, top_k=2), [False, False, True, False]),
+        (Sampler(1.0, top_p=0.7524), [False, False, True, False]),
+        (Sampler(1.0, min_p=0.3678), [False, False, True, False]),
+        (Sampler(1.0), [False] * 4),
+    ],
+    ids=["greedy", "top-k", "top-p", "min-p", "whole"],
+)
+def test_a_token_at_the_border_of_a_law_ties_and_one_beyond_it_does_not(target, sampler, tied):
+    """Rounding decides on which side of the border a token falls; without that the target's own text is foreign."""
+    raw = torch.tensor([[4.0, 3.9996, 2.9992, 1.5] if not sampler.temperature else [4.0, 3.0, 2.9996, 1.5]])
+    scorer = Scorer(target, {}, sampler)
+    at = torch.arange(4)[None, :, None]
+    rows = raw[:, None, :].expand(1, 4, 4)
+    own = torch.as_tensor(warp(raw[0].numpy(), **dataclasses.asdict(sampler), xp=np) > 0)[None]
+    assert scorer._tied(rows, at, own)[0].tolist() == tied
 
 
 @pytest.mark.parametrize("role", ["target", "draft"])

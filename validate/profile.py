@@ -5,6 +5,7 @@ target samples, of agreement where it is greedy (every token weighs the same). A
 by itself: its alpha is accepted / tested over the replayed rounds of the deepest k. Texts are the units throughout.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,13 +19,13 @@ from specmath.replay import Replay
 from specmath.tally import NotIdentifiable
 from validate.offsets import copyable
 from validate.pricing import priced
-from validate.scores import DraftScores, Score
+from validate.scores import TILTS, DraftScores, Score
 from validate.texts import Text
 
 K_MAX = 8
 BANDS = ((1, 16), (17, 32), (33, 64), (65, 128), (129, None))
 CONTEXTS = ((1, 128), (129, 512), (513, 1536), (1537, None))
-SUSPICIOUS = 4.0  # standard errors: 6 in 100,000 texts of the target's own are taken for foreign
+FALSE_ALARM = 1e-4  # of the target's own corpora at most this share is taken for foreign
 
 Band = tuple[int, int | None]
 
@@ -133,8 +134,10 @@ class DraftProfile:
 class Origin:
     """Whether the texts can be the target's own: tokens it could not have written, ties, and a test of the rest.
 
-    For the target's own text log p(x) has mean -entropy and variance varentropy at every token, whatever came
-    before, so that z = sum (log p + entropy) / sqrt(sum varentropy) is standard normal (a martingale; derived here).
+    e = mean over t of prod_j p(x_j)^t / E p^t has mean 1 over the target's own texts, whatever their laws and however
+    many tokens they have, so that P(e >= 1 / FALSE_ALARM) <= FALSE_ALARM (Markov; Ville for a text that grows): the
+    test keeps its rate where a normal one does not, with few tokens or laws that are nearly certain. log_evidence is
+    log e; z = sum (log p + entropy) / sqrt(sum varentropy), a standard normal in long texts, says how far and where to.
     """
 
     tokens: int
@@ -142,23 +145,24 @@ class Origin:
     ties: int
     widest_tie: float
     z: float | None
+    log_evidence: float
 
     @property
     def own(self) -> bool:
         """Whether nothing speaks against it."""
-        return not self.foreign and (self.z is None or abs(self.z) <= SUSPICIOUS)
+        return not self.foreign and self.log_evidence < -math.log(FALSE_ALARM)
 
 
-def origin(scores: Sequence[Score], *, greedy: bool, tie: float) -> Origin:
-    """Hold scored texts against the target: `tie` is the gap of two logits that kernels may close."""
-    own, gap = (np.concatenate([getattr(s, name) for s in scores]) for name in ("own", "gap"))
-    tied = ~own & (gap < tie) if greedy else np.zeros(len(own), dtype=bool)
+def origin(scores: Sequence[Score], *, greedy: bool) -> Origin:
+    """Hold scored texts against the target."""
+    own, tied, gap = (np.concatenate([getattr(s, name) for s in scores]) for name in ("own", "tied", "gap"))
     spread = sum(float(s.varentropy.sum()) for s in scores)
     z = None
     if not greedy and spread > 0:
         z = sum(float((s.logp + s.entropy)[s.own].sum()) for s in scores) / spread**0.5
     widest = float(gap[tied].max()) if tied.any() else 0.0
-    return Origin(len(own), int((~own & ~tied).sum()), int(tied.sum()), widest, z)
+    evidence = np.logaddexp.reduce(sum(s.evidence for s in scores)) - math.log(len(TILTS))
+    return Origin(len(own), int((~own & ~tied).sum()), int(tied.sum()), widest, z, float(evidence))
 
 
 def pairs(profiles: Sequence[DraftProfile]) -> list[tuple[str, str, Estimate]]:

@@ -7,7 +7,6 @@ from typing import Any
 from specmath.cost import Pair
 from specmath.estimate import Estimate
 from validate.document import envelope, nulled, times
-from validate.lines import TIE_LOGITS
 from validate.profile import Band, DraftProfile, by_context, by_copy, by_position, origin, pairs
 from validate.sampler import Sampler
 from validate.scores import DraftScores, Score
@@ -20,7 +19,6 @@ class Scored:
 
     target: str
     sampler: Sampler
-    dtype: str
     texts: tuple[Text, ...]
     scores: tuple[Score, ...]
     drafts: tuple[DraftScores, ...]
@@ -47,7 +45,7 @@ def profile_document(scored: Scored, pairs_of: Mapping[str, Pair], k_max: int, s
     Raises ValueError where there is no text to speak of.
     """
     profiles = scored.profiles(k_max)
-    found = origin(scored.scores, greedy=scored.sampler.temperature == 0, tie=TIE_LOGITS.get(scored.dtype, 1e-3))
+    found = origin(scored.scores, greedy=scored.sampler.temperature == 0)
     best = _best(profiles, pairs_of)
     verdict, reason, then = _conclusion(best, scored.texts, own=found.own, priced=any(pairs_of.values()))
     tokens = sum(text.tokens for text in scored.texts)

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-FORMAT, VERSION, FILE = "specmath.scores", 1, "scores.jsonl"
+FORMAT, VERSION, FILE = "specmath.scores", 2, "scores.jsonl"
+COLUMNS = ("logp", "entropy", "varentropy", "own", "tied", "gap")
+TILTS = (-0.5, -0.25, -0.0625, 0.0625, 0.25, 0.5)  # powers of p: text less likely than the target's own, and more
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +25,9 @@ class Score:
 
     logp        log p(x_j); entropy and varentropy of p, its mean and variance being -entropy and varentropy
     own         p(x_j) > 0: the target could have written the token; greedy, that it is the argmax
-    gap         top logit minus that of x_j, 0 at the argmax
+    tied        it could not, and could if likelier logits were lower by what kernels may differ
+    gap         the least logit that the target could have written minus that of x_j; 0 where that is its own
+    evidence    sum_j log(p(x_j)^t / E p^t) for each t of TILTS: exp of it has mean 1 over the target's own texts
     Where a token is not the target's own the ratio of a sampled draft is its beta, which stands in for it.
     """
 
@@ -32,7 +36,9 @@ class Score:
     entropy: np.ndarray
     varentropy: np.ndarray
     own: np.ndarray
+    tied: np.ndarray
     gap: np.ndarray
+    evidence: np.ndarray
     drafts: Mapping[str, DraftRow]
 
 
@@ -61,19 +67,18 @@ def model_draft(scores: Iterable[Score], name: str, rule: str) -> DraftScores:
     return DraftScores(name, rule, tuple(r.ratio for r in rows), tuple(r.beta for r in rows))
 
 
-_COLUMNS = ("logp", "entropy", "varentropy", "own", "gap")
-
-
 def record(score: Score) -> dict[str, Any]:
     """A score as a line of scores.jsonl."""
     drafts = {name: {"ratio": row.ratio.tolist(), "beta": row.beta.tolist()} for name, row in score.drafts.items()}
-    return {"prompt": score.prompt, **{c: getattr(score, c).tolist() for c in _COLUMNS}, "drafts": drafts}
+    columns = {name: getattr(score, name).tolist() for name in (*COLUMNS, "evidence")}
+    return {"prompt": score.prompt, **columns, "drafts": drafts}
 
 
 def of_record(line: Mapping[str, Any]) -> Score:
     """The score that a line holds; ValueError where it holds none."""
     try:
-        columns = {name: np.array(line[name], dtype=bool if name == "own" else float) for name in _COLUMNS}
+        kinds = dict.fromkeys((*COLUMNS, "evidence"), float) | {"own": bool, "tied": bool}
+        columns = {name: np.array(line[name], dtype=kind) for name, kind in kinds.items()}
         drafts = {
             name: DraftRow(np.array(row["ratio"], dtype=float), np.array(row["beta"], dtype=float))
             for name, row in line["drafts"].items()

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 from validate.arrays import Arrays
+from validate.lines import TIE_LOGITS
 from validate.loading import Loaded, common_vocabulary
 from validate.model import Model, out_of_memory
 from validate.sampler import Sampler
-from validate.scores import DraftRow, Score
+from validate.scores import COLUMNS, TILTS, DraftRow, Score
 from validate.texts import Text
 
 CELLS = 1 << 23  # logits of one piece of one model: 32 MB in float32, their laws in double precision beside them
@@ -45,6 +46,7 @@ class Scorer:
         self._names = {"target": target.name} | {name: draft.name for name, draft in drafts.items()}
         self._sampler, self._cells, self._say, self._rows = sampler, cells, say, ROWS
         self._arrays = Arrays.on(target.network.device)
+        self._tie = TIE_LOGITS[str(target.network.dtype).removeprefix("torch.")]
 
     def score(self, texts: Sequence[Text]) -> Iterator[Score]:
         """The scores of texts of at least two output tokens, batch by batch from the shortest to the longest."""
@@ -100,29 +102,36 @@ class Scorer:
         return logits
 
     def _columns(self, logits: Mapping[str, torch.Tensor], following: torch.Tensor) -> dict[str, np.ndarray]:
-        """What one piece says of the tokens that follow its columns, each [rows, columns]."""
-        raw, *others = logits.items()
-        at = following[..., None]
-        gap = raw[1].amax(dim=-1) - raw[1].gather(-1, at)[..., 0]
+        """What one piece says of the tokens that follow its columns, each [rows, columns], evidence [.., tilts]."""
+        raw, at = logits["target"], following[..., None]
         laws = {name: self._law(values) for name, values in logits.items()}
-        p = laws["target"]
+        p = laws.pop("target")
         chance = p.gather(-1, at)[..., 0]
-        log = torch.where(p > 0, p, torch.ones_like(p)).log()
-        entropy = -(p * log).sum(dim=-1)
-        columns = {
-            "logp": torch.where(chance > 0, chance, torch.ones_like(chance)).log(),
-            "entropy": entropy,
-            "varentropy": ((p * log * log).sum(dim=-1) - entropy**2).clamp(min=0),
-            "own": chance > 0,
-            "gap": gap,
-        }
-        for name, _ in others:
-            q = laws[name]
+        least = raw.masked_fill(p <= 0, torch.inf).amin(dim=-1)
+        columns = {"own": chance > 0, "gap": (least - raw.gather(-1, at)[..., 0]).clamp(min=0)}
+        columns["tied"] = self._tied(raw, at, columns["own"])
+        columns |= _likelihood(p, chance) if self._sampler.temperature else _certain(chance)
+        for name, q in laws.items():
             beta = torch.minimum(p, q).sum(dim=-1).clamp(max=1)
-            ratio = q.gather(-1, at)[..., 0] / chance
-            stand_in = beta if self._sampler.temperature else q.gather(-1, at)[..., 0]
-            columns |= {f"ratio {name}": torch.where(chance > 0, ratio, stand_in), f"beta {name}": beta}
+            drawn = q.gather(-1, at)[..., 0]
+            stand_in = beta if self._sampler.temperature else drawn
+            columns |= {
+                f"ratio {name}": torch.where(chance > 0, drawn / chance, stand_in),
+                f"beta {name}": beta,
+            }
         return {name: values.cpu().numpy() for name, values in columns.items()}
+
+    def _tied(self, raw: torch.Tensor, at: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+        """Tokens that the target could not write and could, were every likelier logit lower by what kernels may differ.
+
+        The border of a truncated law, like the argmax of a greedy one, moves with the rounding of its logits.
+        """
+        tied = torch.zeros_like(own)
+        if not bool(own.all()):
+            logits, token = raw[~own], at[~own]
+            nearer = torch.where(logits > logits.gather(-1, token), logits - self._tie, logits)
+            tied[~own] = self._law(nearer).gather(-1, token)[..., 0] > 0
+        return tied
 
     def _law(self, logits: torch.Tensor) -> torch.Tensor:
         """Probabilities of logits under the sampler, by the library that the decoder uses on this device."""
@@ -136,8 +145,26 @@ class Scorer:
         drafts = {
             name: DraftRow(mine[f"ratio {name}"], mine[f"beta {name}"]) for name in self._loaded if name != "target"
         }
-        columns = {name: mine[name] for name in ("logp", "entropy", "varentropy", "own", "gap")}
-        return Score(text.prompt, drafts=drafts, **columns)
+        columns = {name: mine[name] for name in COLUMNS}
+        return Score(text.prompt, drafts=drafts, evidence=mine["evidence"].sum(axis=0), **columns)
+
+
+def _likelihood(p: torch.Tensor, chance: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Columns of log p(x), and of log(p(x)^t / E p^t) for each tilt t; zero where p(x) is."""
+    log = torch.where(p > 0, p, 1.0).log()
+    entropy = -(p * log).sum(dim=-1)
+    logp = torch.where(chance > 0, chance, 1.0).log()
+    factors = [torch.where(chance > 0, t * logp - (p * (t * log).exp()).sum(dim=-1).log(), 0.0) for t in TILTS]
+    varentropy = ((p * log * log).sum(dim=-1) - entropy**2).clamp(min=0)
+    return {"logp": logp, "entropy": entropy, "varentropy": varentropy, "evidence": torch.stack(factors, dim=-1)}
+
+
+def _certain(chance: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The same of a greedy target: every token that is its own was certain."""
+    nothing = torch.zeros_like(chance)
+    return dict.fromkeys(("logp", "entropy", "varentropy"), nothing) | {
+        "evidence": nothing[..., None].expand(*nothing.shape, len(TILTS))
+    }
 
 
 def _length(text: Text) -> int:

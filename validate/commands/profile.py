@@ -83,7 +83,7 @@ class Profiling:
             raise ValueError("found no text of at least two tokens, expected one or more: give other prompts")
         ordered, settings = tuple(scores[text.prompt] for text in texts), self.settings
         drafts = self.corpus.drafts(texts, scores)
-        return Scored(settings.target, settings.sampler, settings.dtype, tuple(texts), ordered, drafts)
+        return Scored(settings.target, settings.sampler, tuple(texts), ordered, drafts)
 
     def _pairs(self) -> dict[str, Pair]:
         """The prices of each draft whose forwards were timed; those from text need the target's alone."""
