@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import stdtrit
 
+from specmath.draft import Chain
 from specmath.intervals import quotient
 from specmath.replay import Replay
 from tests import runs
@@ -81,7 +82,7 @@ def test_redrawn_sweeps_are_priced_as_if_each_had_been_a_table_of_its_own():
         assert quick._redrawn[1][i] == pytest.approx(parts.seconds)
 
 
-TERMS = ("_table", "_sweeps", "_run", "_level", "_acceptance")
+TERMS = ("_table", "_sweeps", "_run", "_level", "_acceptance", "_coins")
 
 
 @cache
@@ -105,7 +106,8 @@ def forecast_of(prices, terms, *, greedy=True, domain="all"):
     """The forecast with some of its terms only."""
     with pytest.MonkeyPatch.context() as patch:
         for name in set(TERMS) - set(terms):
-            patch.setattr(prediction._Prices, name, lambda *_: (0.0, 1))
+            nothing = [(0.0, 1)] if name == "_acceptance" else (0.0, 1)
+            patch.setattr(prediction._Prices, name, lambda *_, nothing=nothing: nothing)
         return prices.forecast(domain, greedy=greedy).speedup
 
 
@@ -217,13 +219,60 @@ def test_where_the_target_samples_the_interval_is_that_of_the_quotient_of_texts_
     assert greedy.high - greedy.low < 1e-9
 
 
+def redecoded(prices, rng):
+    """The quotient that real coins measure: the rounds of every text drawn one by one, at the table's prices."""
+    pair, spec = prices._costs.pair("lookup"), 0.0
+    for text, ratios in zip(prices.texts, prices.draft.ratios, strict=True):
+        at = 0
+        while at < text.tokens:
+            depth, taken = min(K, text.tokens - at - 1), 0
+            context = len(text.context) + 1 + at
+            time = pair.round(Chain(depth), context=context).total if depth else pair.step(context=context)
+            while taken < depth and rng.random() < ratios[at + taken]:
+                taken += 1
+            at, spec = at + taken + 1, spec + time
+    return prices.parts.plain.sum() / spec
+
+
+def of_a_model_draft(means, rng):
+    """Prices of texts of kinds with these mean acceptances, every prompt of a kind like the others."""
+    ratios = tuple(rng.beta(700 * mean, 700 * (1 - mean), size=TOKENS) for mean in means)
+    kinds = {mean: str(i) for i, mean in enumerate(dict.fromkeys(means))}
+    named = tuple(replace(t, domain=kinds[mean]) for t, mean in zip(texts(len(means)), means, strict=True))
+    return prediction._Prices(named, DraftScores("lookup", "standard", ratios), runs.costs(), K)
+
+
+@pytest.mark.parametrize(
+    "means", [(0.7,) * 8, (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3) * 4], ids=["one kind", "seven kinds"]
+)
+def test_where_the_target_samples_the_coins_of_the_run_are_in_the_interval(means):
+    """200 studies: fewer than 182 inside happen once in a hundred times; kinds that differ make it no wider."""
+    rng, terms = np.random.default_rng(13), ("_acceptance", "_coins")
+    made = [of_a_model_draft(means, rng) for _ in range(200)]
+    found = [(forecast_of(prices, terms, greedy=False), redecoded(prices, rng)) for prices in made]
+    assert sum(f.low <= measured <= f.high for f, measured in found) >= 182
+    errors = [math.log(measured / f.value) for f, measured in found]
+    halves = [math.log(f.high / f.value) for f, _ in found]
+    assert np.median(halves) / (1.96 * np.std(errors)) < 1.25
+    without = [
+        (forecast_of(prices, ("_acceptance",), greedy=False), measured)
+        for prices, (_, measured) in zip(made, found, strict=True)
+    ]
+    assert sum(f.low <= measured <= f.high for f, measured in without) < 150
+
+
 def test_a_kind_without_a_spread_of_its_own_borrows_that_of_all_texts():
     mixed = replace(draft(8), ratios=(np.ones(TOKENS), *draft(7).ratios))
     named = tuple(replace(text, domain="alone" if i == 0 else "others") for i, text in enumerate(texts(8)))
     found = prediction.predict(named, [mixed], runs.costs(), [K], greedy=False)
-    alone, every = one(found, "alone").speedup, one(found).speedup
+    together = prediction.predict(texts_of_one_kind(named), [mixed], runs.costs(), [K], greedy=False)
+    alone, every = one(found, "alone").speedup, one(together).speedup
     ratio = math.log(alone.high / alone.value) / math.log(every.high / every.value)
     assert ratio == pytest.approx(math.sqrt(8))
+
+
+def texts_of_one_kind(named):
+    return tuple(replace(text, domain="others") for text in named)
 
 
 def test_texts_without_any_spread_have_no_interval_where_the_target_samples():

@@ -10,8 +10,11 @@ A prediction's interval is one for what the run will measure on the same prompts
                decodes P texts once and plain decoding twice: s^2 (1 + 1/2) sum w^2, w the texts' shares of the seconds
     level      the median of e: what the table misses of plain decoding it may miss of a round
 
-and where the target samples, acceptance: the texts of the run are others than those that were scored, so that the
-spread by text counts twice. A kind of text whose texts show no spread, or a single one, borrows that of all texts.
+and where the target samples, acceptance. The texts of the run are others than those that were scored, so that the
+spread by text counts twice: within its kind, since the kinds are as many again; what parts the prompts of a kind stays
+in it, which one text a prompt cannot tell. A kind whose texts show no spread, or a single one, borrows that of all
+texts. And the coins of the run, whose variance given a text replay knows.
+
 The variances add up, each with its own degrees of freedom. S and s are Qn: one text written while the machine was busy
 with something else says nothing of the others.
 """
@@ -48,6 +51,7 @@ from validate.texts import Text
 FORMAT, VERSION, FILE = "specmath.prediction", 2, "prediction.json"
 SOURCES = (TEXTS, SCORES, COSTS)
 REDRAWN, LEVEL = 400, 0.95
+KNOWN = 1e9  # degrees of freedom of a variance that is computed, not estimated
 METHOD = "replayed rounds at table prices; interval for a run on the same prompts"
 Part = tuple[float, float]  # a variance and its degrees of freedom
 
@@ -134,7 +138,7 @@ class _Prices:
         value = float(plain.sum() / seconds.sum())
         parts = [self._table(at), self._sweeps(at), self._run(at), self._level()]
         if not greedy:
-            parts.append(self._acceptance(at))
+            parts += [*self._acceptance(at), self._coins(at)]
         half = half_width(parts, LEVEL)
         low, high = value * math.exp(-half), value * math.exp(half)
         speedup = Estimate(value, low, high, LEVEL, int(at.sum()), METHOD)
@@ -204,11 +208,30 @@ class _Prices:
     def _level(self) -> Part:
         return float(np.median(self._beside)) ** 2, len(self._beside) - 1
 
-    def _acceptance(self, at: np.ndarray) -> Part:
-        """Relative variance of the quotient over texts, those scored and as many to come."""
-        own, every = (_by_text(self.parts.plain[which], self.parts.seconds[which]) for which in (at, at | True))
-        variance, freedom = own if own[0] > 0 else every
-        return 2 * variance / at.sum(), freedom
+    def _acceptance(self, at: np.ndarray) -> list[Part]:
+        """Relative variance of the quotient over texts of each kind, those scored and as many to come."""
+        domains = np.array([text.domain for text in self.texts])
+        every, seconds = self._by_text(at | True), self.parts.seconds
+        parts = []
+        for domain in np.unique(domains[at]):
+            mine = domains == domain
+            own = self._by_text(mine)
+            variance, freedom = own if own[0] > 0 else every
+            share = seconds[mine].sum() / seconds[at].sum()
+            parts.append((2 * share**2 * variance / mine.sum(), freedom))
+        return parts
+
+    def _by_text(self, which: np.ndarray) -> Part:
+        """Relative variance that one text gives the quotient; NaN for one text or without a spread."""
+        found, texts = quotient([self.parts.plain[which]], [self.parts.seconds[which]], LEVEL), int(which.sum())
+        error = found.half_width / student(LEVEL, texts) / found.value if texts > 1 else math.nan
+        return texts * error**2, texts - 1
+
+    def _coins(self, at: np.ndarray) -> Part:
+        """Relative variance of the seconds given the texts: that of their rounds, each at its text's mean price."""
+        price = self.parts.seconds[at] / self.parts.rounds[at]
+        variance = float(np.sum(self._replay.variance(self.k)[at] * price**2))
+        return variance / float(self.parts.seconds[at].sum()) ** 2, KNOWN
 
     def _breakdown(self, at: np.ndarray) -> Breakdown:
         tokens = sum(text.tokens for text, chosen in zip(self.texts, at, strict=True) if chosen)
@@ -220,13 +243,6 @@ class _Prices:
 
 def _robust(values: np.ndarray, times: float) -> Part:
     return qn(values) ** 2 * times, QN_FREEDOM * (len(values) - 1)
-
-
-def _by_text(plain: np.ndarray, seconds: np.ndarray) -> Part:
-    """Relative variance that one text gives the quotient; NaN for one text or without a spread."""
-    found, texts = quotient([plain], [seconds], LEVEL), len(plain)
-    error = found.half_width / student(LEVEL, texts) / found.value if texts > 1 else math.nan
-    return texts * error**2, texts - 1
 
 
 def _forecast(record: Mapping[str, Any]) -> Forecast:
