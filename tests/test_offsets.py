@@ -7,7 +7,7 @@ pytest.importorskip("torch")
 
 from tests.written import HOST
 from validate.drafters import Lookup, NGram
-from validate.offsets import copyable, lookup_draft, ngram_draft, ngram_of
+from validate.offsets import NGrams, copyable, lookup_draft, ngram_draft
 from validate.texts import Text
 
 VOCABULARY, K = 6, 4
@@ -46,12 +46,33 @@ def test_a_lookup_is_scored_from_every_token_as_a_fresh_one_would_propose(seed):
 
 def test_n_grams_are_counted_in_the_other_texts_of_the_domain_alone():
     one = Text("one", "a", (1, 2), (3, 1, 2, 3))
-    same = Text("same", "a", (1, 2, 4), (1, 2, 4))
+    same = Text("same", "a", (0, 1, 2, 4), (1, 2, 4))
     elsewhere = Text("elsewhere", "b", (1, 2, 5), (1, 2, 5, 1, 2, 5))
-    draft = ngram_of([one, same, elsewhere], "one", "a", VOCABULARY)
+    draft = NGrams([one, same, elsewhere], VOCABULARY).of(one)
     assert draft.propose([0, 1, 2], 3, NO_STREAM).tokens == [4, 1, 2]
     alone = ngram_draft([one, elsewhere], VOCABULARY)
     assert [lengths.any() for lengths in alone.lengths] == [False, False]
+
+
+def test_a_text_of_the_same_conversation_teaches_its_draft_nothing():
+    """A repeat, or a later turn that holds the answer in its prompt, would give the draft the text itself."""
+    one = Text("one", "a", (1, 2), (3, 4, 5, 6))
+    repeat = Text("repeat", "a", (1, 2), (3, 4, 5, 6))
+    turn = Text("turn", "a", (1, 2, 3, 4, 5, 6, 7), (8, 9))
+    other = Text("other", "a", (9, 2, 3), (1, 1, 2))
+    drafts = NGrams([one, repeat, turn, other], VOCABULARY)
+    assert drafts.of(one).propose([1, 2], 3, NO_STREAM).tokens == [3, 1, 1]
+    assert drafts.of(other).propose([9, 2, 3], 3, NO_STREAM).tokens == [4, 5]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_n_gram_that_forgets_some_texts_is_one_that_never_saw_them(seed):
+    rng = np.random.default_rng(seed)
+    training = [rng.integers(6, size=rng.integers(1, 12)).tolist() for _ in range(5)]
+    rest, whole = NGram(HOST, 5, training[2:]), NGram(HOST, 5, training).without(training[:2])
+    for _ in range(200):
+        before = rng.integers(6, size=rng.integers(1, 5)).tolist()
+        assert whole.after(before) == rest.after(before)
 
 
 def test_n_grams_prefer_the_longest_memory_then_the_most_frequent_then_the_smallest():

@@ -1,6 +1,7 @@
 """What a profile says of its drafts, checked against counts made by hand and by the decoder's own rounds."""
 
 import dataclasses
+from itertools import count
 
 import numpy as np
 import pytest
@@ -9,17 +10,18 @@ pytest.importorskip("torch")
 
 from specmath.cost import Pair, Table
 from specmath.estimate import ratio
+from specmath.replay import Replay
 from validate.pricing import priced
 from validate.profile import DraftProfile, by_context, by_copy, by_position, origin, pairs
 from validate.scores import TILTS, DraftScores, Score
 from validate.texts import Text
 
-RNG = np.random.default_rng(0)
+RNG, OWN = np.random.default_rng(0), count()
 
 
 def text(name="p", *, context=5, tokens=6, domain="d", end=None, output=None):
     output = output or tuple(RNG.integers(50, size=tokens + 1).tolist())
-    return Text(name, domain, tuple(range(100, 100 + context)), output, end)
+    return Text(name, domain, (1000 + next(OWN), *range(100, 99 + context)), output, end)
 
 
 def profile(ratios, *, texts=None, betas=None, lengths=None, greedy=True, k_max=3, name="D"):
@@ -110,6 +112,43 @@ class TestParts:
         share, copied, others = by_copy(profile([[0, 0, 0, 1, 1]], texts=(one,)))
         assert share == pytest.approx(1 / 5)
         assert (copied.value, others.value) == (1.0, pytest.approx(1 / 4))
+
+
+class TestUnits:
+    """Repeats of a prompt and later turns of a conversation are no new evidence: their texts are one unit."""
+
+    def test_every_interval_takes_conversations_as_its_units(self):
+        rng = np.random.default_rng(4)
+        coins = [(rng.random(30) < 0.5).astype(float) for _ in range(6)]
+        asked = [(7,), (7,), (8,), (8, 1, 2), (9,), (6,)]
+        texts = [Text(str(i), "d", c, tuple(range(31))) for i, c in enumerate(asked)]
+        merged = [np.concatenate(coins[:2]), np.concatenate(coins[2:4]), *coins[4:]]
+        found = profile(coins, texts=texts)
+        assert found.alpha == ratio(
+            [c.sum() for c in merged], [len(c) for c in merged], method="mean acceptance of a token", bounds=(0.0, 1.0)
+        )
+        rounds = [
+            sum(Replay([c]).rounds(2)[0] for c in group) for group in (coins[:2], coins[2:4], coins[4:5], coins[5:])
+        ]
+        expected = ratio([60, 60, 30, 30], rounds, method="tokens / replayed rounds", bounds=(1.0, 3.0))
+        assert found.block_efficiency(2) == expected
+        assert found.share([np.ones(30, dtype=bool)] * 6).prompts == 4
+        wide = Table([1, 2, 3] * 2, [1] * 6, [0] * 3 + [99] * 3, [1.0, 1.1, 1.2] * 2, provenance="measured")
+        assert found.speedup(2, Pair(wide)).prompts == 4
+
+    def test_four_samples_of_a_prompt_cover_as_ten_prompts_do_and_not_as_forty(self):
+        """Planted: taken one by one, 95 % intervals of prompts that differ hold 71 times in a hundred."""
+        rng, inside, naive = np.random.default_rng(5), 0, 0
+        for _ in range(200):
+            means = rng.beta(7, 3, size=10).repeat(4)
+            coins = [(rng.random(40) < mean).astype(float) for mean in means]
+            texts = [Text(str(i), "d", (i // 4,), tuple(range(41))) for i in range(40)]
+            found = profile(coins, texts=texts).alpha
+            alone = ratio([c.sum() for c in coins], [40] * 40)
+            inside += found.low <= 0.7 <= found.high
+            naive += alone.low <= 0.7 <= alone.high
+        assert inside >= 182
+        assert naive < 165
 
 
 class TestOrigin:

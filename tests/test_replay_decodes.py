@@ -13,7 +13,7 @@ from tests.tiny import llama
 from tests.written import GREEDY, HOST, decoded, text
 from validate.drafters import Lookup, ModelDraft
 from validate.model import Model
-from validate.offsets import lookup_draft, ngram_draft, ngram_of
+from validate.offsets import NGrams, lookup_draft, ngram_draft
 from validate.sampler import Sampler
 from validate.scores import model_draft
 from validate.scoring import Scorer
@@ -66,7 +66,7 @@ def drafter(name, draft, texts, one):
     if name == "lookup":
         return Lookup(HOST, VOCABULARY)
     if name == "ngram":
-        return ngram_of(texts, one.prompt, one.domain, VOCABULARY)
+        return NGrams(texts, VOCABULARY).of(one)
     return ModelDraft(HOST, Model(draft, capacity=200), GREEDY)
 
 

@@ -13,7 +13,7 @@ from validate.drafters import Lookup, ModelDraft
 from validate.lines import TIE_LOGITS
 from validate.loading import early, load
 from validate.model import Model
-from validate.offsets import lookup_draft, ngram_draft, ngram_of
+from validate.offsets import NGrams, lookup_draft, ngram_draft
 from validate.sampler import Sampler
 from validate.scores import model_draft
 from validate.scoring import Scorer
@@ -46,7 +46,7 @@ def drafter(name, target, texts, one):
     if name == "lookup":
         return Lookup(HOST, target.rows)
     if name == "ngram":
-        return ngram_of(texts, one.prompt, one.domain, target.rows)
+        return NGrams(texts, target.rows).of(one)
     cut = early(target, LAYERS)
     return ModelDraft(HOST, Model(cut, capacity=len(one.context) + TOKENS + DEEPEST + 1), Sampler())
 

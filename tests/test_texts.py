@@ -51,14 +51,23 @@ def test_logged_traffic_is_read_as_text_and_as_token_ids(log, target):
         {"messages": [{"role": "user", "content": "7"}], "response": "8 9 8", "end": "eos"},
         {"prompt_ids": [1, 2], "output_ids": [3, 4, 5, 6]},
     )
-    a, b, c = read_logged(path, target)
+    a, b, c = read_logged(path, target, 20, print)
     assert (a.prompt, a.domain, a.context, a.output, a.tokens, a.end) == ("a", "code", (1, 2, 3), (4, 5), 1, None)
     assert (b.context, b.output, b.end, b.domain) == ((7,), (8, 9, 8), "eos", "prompts")
     assert (c.context, c.output) == ((1, 2), (3, 4, 5, 6))
 
 
 def test_a_response_without_a_round_is_left_out(log, target):
-    assert len(read_logged(log({"prompt": "1", "response": "2"}, {"prompt": "1", "response": "2 3"}), target)) == 1
+    said: list[str] = []
+    assert (
+        len(
+            read_logged(
+                log({"prompt": "1", "response": "2"}, {"prompt": "1", "response": "2 3"}), target, 20, said.append
+            )
+        )
+        == 1
+    )
+    assert said == ["1 of 2 responses are shorter than 2 tokens: left out"]
 
 
 @pytest.mark.parametrize(
@@ -69,8 +78,10 @@ def test_a_response_without_a_round_is_left_out(log, target):
         ({"prompt": "1"}, "found no response"),
         ({"response": "1 2"}, "no prompt found"),
         ({"prompt_ids": [], "output_ids": [1, 2]}, "prompt_ids is empty"),
-        ({"prompt_ids": [1], "output_ids": [1, 20]}, "expected lists of token ids below 20"),
-        ({"prompt_ids": [1], "output_ids": [1, True]}, "expected lists of token ids below 20"),
+        ({"prompt_ids": [1], "output_ids": [1, 20]}, "found token id 20, expected ids below 20"),
+        ({"prompt_ids": [21], "output_ids": [1, 2]}, "found token id 21, expected ids below 20"),
+        ({"prompt": "1 20", "response": "1 2"}, "found token id 20, expected ids below 20"),
+        ({"prompt_ids": [1], "output_ids": [1, True]}, "expected lists of token ids"),
         ({"prompt": "1", "response": "2 3", "end": "tired"}, "end is 'tired'"),
         ({"prompt": "1", "response": "2 3", "id": "line-1"}, "id 'line-1' is there already"),
     ],
@@ -78,14 +89,14 @@ def test_a_response_without_a_round_is_left_out(log, target):
 def test_a_line_that_is_no_text_is_named(log, target, line, problem):
     path = log({"prompt": "1", "response": "2 3"}, line)
     with pytest.raises(ValueError, match=f"{path}:2: ") as caught:
-        read_logged(path, target)
+        read_logged(path, target, 20, print)
     assert problem in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_log_without_a_single_round_says_what_was_expected(log, target):
     with pytest.raises(ValueError, match="holds no response of at least 2 tokens"):
-        read_logged(log({"prompt": "1", "response": "2"}), target)
+        read_logged(log({"prompt": "1", "response": "2"}), target, 20, print)
 
 
 def test_the_digest_is_of_tokens_and_order():
@@ -121,4 +132,4 @@ def test_writing_that_was_stopped_goes_on_to_the_same_texts(writing, tmp_path, s
 
 
 def test_what_was_written_is_given_back_whole(writing, target, tmp_path):
-    assert writing() == given(tmp_path, target) == given(tmp_path / texts.FILE, target)
+    assert writing() == given(tmp_path, target, 20) == given(tmp_path / texts.FILE, target, 20)

@@ -11,7 +11,7 @@ from validate.drafters import Drafter, Lookup, ModelDraft, NGram, Nothing
 from validate.lines import DoneLine, Line, PromptLine, RoundLine
 from validate.model import Model
 from validate.models import Models, Settings
-from validate.offsets import ngram_of
+from validate.offsets import NGrams
 from validate.texts import Text
 from validate.workload import seed_of
 
@@ -24,6 +24,7 @@ class Arms:
 
     def __init__(self, models: Models, settings: Settings, texts: Sequence[Text], capacity: int) -> None:
         self._models, self._settings, self._texts = models, settings, texts
+        self._ngrams = NGrams(texts, models.vocabulary)
         self._target = Model(models.target, capacity=capacity, vocabulary=models.vocabulary)
         self._clock, self._arrays = Clock(settings.device), Arrays.on(self._target.device)
         self._drafts = {
@@ -109,5 +110,5 @@ class Arms:
         if name == Lookup.name:
             return Lookup(self._arrays, vocabulary)
         if name == NGram.name:
-            return ngram_of(self._texts, text.prompt, text.domain, vocabulary)
+            return self._ngrams.of(text)
         return ModelDraft(self._arrays, self._drafts[name], self._settings.sampler)

@@ -1,7 +1,8 @@
 """Where drafted tokens come from: nowhere, the text itself, or another model."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import ChainMap, Counter, defaultdict
+from collections.abc import Iterable, MutableMapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from validate.model import Model
 from validate.sampler import Sampler
 
 NGRAM_ORDER = 3
+Memory = tuple[int, ...]
 NO_NUMBERS = "the logits of {} hold NaN or infinity; expected numbers: try another dtype"
 
 
@@ -123,13 +125,26 @@ class NGram:
         self.arrays, self.order = arrays, order
         self._vocabulary = vocabulary
         self._sizes = range(order, 0, -1)
-        counts: dict[tuple[int, ...], Counter[int]] = defaultdict(Counter)
-        for text in training:
+        self._counts = self._counted(training)
+        self._next: MutableMapping[Memory, int | None] = {
+            memory: _likeliest(found) for memory, found in self._counts.items()
+        }
+
+    def without(self, texts: Iterable[Sequence[int]]) -> "NGram":
+        """The same, had it never seen these of its texts."""
+        other, theirs = copy(self), self._counted(texts)
+        left = {memory: _likeliest(self._counts[memory] - found) for memory, found in theirs.items()}
+        other._next = ChainMap(left, self._next)
+        return other
+
+    def _counted(self, texts: Iterable[Sequence[int]]) -> dict[Memory, Counter[int]]:
+        counts: dict[Memory, Counter[int]] = defaultdict(Counter)
+        for text in texts:
             for end in range(1, len(text)):
                 for n in self._sizes:
-                    if n <= end and text[end] < vocabulary:
+                    if n <= end and text[end] < self._vocabulary:
                         counts[tuple(text[end - n : end])][text[end]] += 1
-        self._next = {memory: min(found, key=lambda t: (-found[t], t)) for memory, found in counts.items()}
+        return counts
 
     def start(self, prompt: Sequence[int]) -> None:
         """Nothing to take in."""
@@ -145,6 +160,11 @@ class NGram:
         while len(tokens) < k and (token := self.after([*committed[-len(self._sizes) :], *tokens])) is not None:
             tokens.append(token)
         return Proposal(tokens, self.arrays.one_hot(tokens, self._vocabulary))
+
+
+def _likeliest(found: Counter[int]) -> int | None:
+    """The most frequent token, of equals the smallest; None of none."""
+    return min(found, key=lambda token: (-found[token], token), default=None)
 
 
 class ModelDraft:

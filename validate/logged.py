@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from validate.jsonl import read
@@ -14,18 +14,19 @@ SHORTEST = 2
 _EXPECTED = 'expected "prompt" or "messages" with "response", or "prompt_ids" with "output_ids"'
 
 
-def read_logged(path: str | pathlib.Path, target: Loaded) -> list[Text]:
-    """Texts of logged traffic, JSON Lines of prompt and response, as text or as token ids.
+def read_logged(path: str | pathlib.Path, target: Loaded, vocabulary: int, say: Callable[[str], None]) -> list[Text]:
+    """Texts of logged traffic, JSON Lines of prompt and response, as text or as token ids below `vocabulary`.
 
     {"prompt" | "turns" | "messages", "response"} is rendered by the target's template and its tokeniser;
     {"prompt_ids", "output_ids"} is taken as it is; "id", "domain" and "end" are optional. Responses of fewer than two
-    tokens make no round and are left out. Raises ValueError naming path and line for anything else.
+    tokens make no round and are left out, which `say` is told. Raises ValueError naming path and line for anything
+    else.
     """
     texts: dict[str, Text] = {}
     for number, line in enumerate(pathlib.Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if line.strip():
             try:
-                text = _logged(line, target, f"line-{number}")
+                text = _known(_logged(line, target, f"line-{number}"), vocabulary)
                 if text.prompt in texts:
                     raise ValueError(f"id {text.prompt!r} is there already; rename one of them")
             except ValueError as problem:
@@ -34,15 +35,30 @@ def read_logged(path: str | pathlib.Path, target: Loaded) -> list[Text]:
     found = [text for text in texts.values() if len(text.output) >= SHORTEST]
     if not found:
         raise ValueError(f"{path} holds no response of at least {SHORTEST} tokens; {_EXPECTED}")
+    if len(found) < len(texts):
+        say(f"{len(texts) - len(found)} of {len(texts)} responses are shorter than {SHORTEST} tokens: left out")
     return found
 
 
-def given(path: pathlib.Path, target: Loaded) -> list[Text]:
+def given(path: pathlib.Path, target: Loaded, vocabulary: int, say: Callable[[str], None] = print) -> list[Text]:
     """The texts of a profile's folder or file as they were written, or else of a log."""
     path = path / FILE if path.is_dir() else path
     with path.open("rb") as file:
         ours = FORMAT.encode() in file.readline()
-    return [of_record(line) for line in read(path, FORMAT, VERSION)[1]] if ours else read_logged(path, target)
+    if not ours:
+        return read_logged(path, target, vocabulary, say)
+    return [_known(of_record(line), vocabulary) for line in read(path, FORMAT, VERSION)[1]]
+
+
+def _known(text: Text, vocabulary: int) -> Text:
+    """The text, unless it holds a token that not all models know."""
+    highest = max(text.context + text.output)
+    if highest >= vocabulary:
+        raise ValueError(
+            f"found token id {highest}, expected ids below {vocabulary}, which target and drafts have in common: "
+            "leave the text out, or the draft"
+        )
+    return text
 
 
 def _logged(line: bytes, target: Loaded, name: str) -> Text:
@@ -52,18 +68,18 @@ def _logged(line: bytes, target: Loaded, name: str) -> Text:
         raise ValueError(f"not JSON; {_EXPECTED}") from None
     if not isinstance(found, dict):
         raise ValueError(f"found a {type(found).__name__}; {_EXPECTED}")
-    context, output = _ids(found, target) if "output_ids" in found else _encoded(found, target)
+    context, output = _ids(found) if "output_ids" in found else _encoded(found, target)
     end = found.get("end")
     if end not in (None, "eos", "budget"):
         raise ValueError(f'end is {end!r}; expected "eos", "budget" or null')
     return Text(str(found.get("id", name)), str(found.get("domain", "prompts")), context, output, end)
 
 
-def _ids(found: Mapping[str, Any], target: Loaded) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _ids(found: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     sides = [found.get("prompt_ids"), found["output_ids"]]
     for side in sides:
-        if not isinstance(side, list) or not all(type(i) is int and 0 <= i < target.rows for i in side):
-            raise ValueError(f"found {str(side)[:40]}, expected lists of token ids below {target.rows}")
+        if not isinstance(side, list) or not all(type(i) is int and i >= 0 for i in side):
+            raise ValueError(f"found {str(side)[:40]}, expected lists of token ids")
     if not sides[0]:
         raise ValueError("prompt_ids is empty; expected at least one token")
     return tuple(sides[0]), tuple(sides[1])

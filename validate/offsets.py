@@ -11,7 +11,7 @@ import numpy as np
 from validate.arrays import Arrays
 from validate.drafters import Lookup, NGram
 from validate.scores import DraftScores
-from validate.texts import Text
+from validate.texts import Text, units
 
 UNBOUNDED = 1 << 20  # drafts without end
 MEMORY = 3  # tokens looked up in the prompt, to tell what could be copied
@@ -30,17 +30,33 @@ def lookup_draft(texts: Sequence[Text], k: int, vocabulary: int) -> DraftScores:
 def ngram_draft(texts: Sequence[Text], vocabulary: int) -> DraftScores:
     """N-grams of the other texts of the domain, prompts and outputs: ratios [n], since only the last tokens count.
 
-    Where it has no draft a round stops there, as it does at a wrong one; lengths [n] say how far it would draft.
+    Where it has no draft a round stops there, as it does at a wrong one; lengths [n] are 0 there and without end
+    elsewhere.
     """
-    columns = [_by_memory(text, ngram_of(texts, text.prompt, text.domain, vocabulary)) for text in texts]
-    ratios, lengths = zip(*columns, strict=True)
+    drafts = NGrams(texts, vocabulary)
+    ratios, lengths = zip(*(_by_memory(text, drafts.of(text)) for text in texts), strict=True)
     return DraftScores(NGram.name, NGram.rule, ratios, None, lengths)
 
 
-def ngram_of(texts: Sequence[Text], prompt: str, domain: str, vocabulary: int) -> NGram:
-    """The n-gram draft for one prompt: trained on the domain's other texts, never on its own."""
-    others = [[*t.context, *t.output] for t in texts if t.domain == domain and t.prompt != prompt]
-    return NGram(Arrays.on("cpu"), vocabulary, others)
+class NGrams:
+    """The n-gram draft for each of some texts: of the domain's others, without its own conversation."""
+
+    def __init__(self, texts: Sequence[Text], vocabulary: int) -> None:
+        self._unit = dict(zip((text.prompt for text in texts), units(texts), strict=True))
+        self._texts = texts
+        host, domains = Arrays.on("cpu"), dict.fromkeys(text.domain for text in texts)
+        self._all = {domain: NGram(host, vocabulary, self._tokens(domain)) for domain in domains}
+
+    def of(self, text: Text) -> NGram:
+        """The draft for one of the texts."""
+        return self._all[text.domain].without(self._tokens(text.domain, self._unit[text.prompt]))
+
+    def _tokens(self, domain: str, unit: int | None = None) -> list[tuple[int, ...]]:
+        return [
+            text.context + text.output
+            for text in self._texts
+            if text.domain == domain and unit in (None, self._unit[text.prompt])
+        ]
 
 
 def copyable(text: Text) -> tuple[np.ndarray, np.ndarray]:

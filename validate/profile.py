@@ -2,7 +2,8 @@
 
 alpha of a draft that depends on the tokens before alone is a mean over all tokens of the text: of beta where the
 target samples, of agreement where it is greedy (every token weighs the same). A draft by offset has none at a token
-by itself: its alpha is accepted / tested over the replayed rounds of the deepest k. Texts are the units throughout.
+by itself: its alpha is accepted / tested over the replayed rounds of the deepest k. Conversations are the units
+throughout: the texts of one prompt, and those whose prompt goes on from it.
 """
 
 import math
@@ -20,7 +21,7 @@ from specmath.tally import NotIdentifiable
 from validate.offsets import copyable
 from validate.pricing import priced
 from validate.scores import TILTS, DraftScores, Score
-from validate.texts import Text
+from validate.texts import Text, units
 
 K_MAX = 8
 BANDS = ((1, 16), (17, 32), (33, 64), (65, 128), (129, None))
@@ -44,6 +45,15 @@ class DraftProfile:
         """The rounds of every k."""
         return Replay(self.draft.ratios)
 
+    @cached_property
+    def units(self) -> list[int]:
+        """The conversation of each text: repeats of a prompt and turns after it are no evidence of their own."""
+        return units(self.texts)
+
+    def by_unit(self, column: Sequence[float] | np.ndarray) -> np.ndarray:
+        """Totals of a column over the texts of each conversation."""
+        return np.bincount(self.units, weights=column)
+
     @property
     def by_offset(self) -> bool:
         """Whether its law depends on the place in the block."""
@@ -65,12 +75,13 @@ class DraftProfile:
 
     @cached_property
     def columns(self) -> tuple[np.ndarray, np.ndarray]:
-        """What alpha divides, by text: accepted, and tested."""
+        """What alpha divides, by conversation: accepted, and tested."""
         if not self.by_offset:
             accepted = [c[at].sum() for c, at in zip(self.chances, self.drafted, strict=True)]
-            return np.array(accepted), np.array([at.sum() for at in self.drafted])
+            return self.by_unit(accepted), self.by_unit([at.sum() for at in self.drafted])
         counters = [Replay([r]).counters(self.k_max) for r in self.draft.ratios]
-        return np.array([c.accepted for c in counters]), np.array([self._tested(i) for i in range(len(self.texts))])
+        tested = [self._tested(i) for i in range(len(self.texts))]
+        return self.by_unit([c.accepted for c in counters]), self.by_unit(tested)
 
     def _tested(self, place: int) -> float:
         """Drafts that were tested: those accepted, and a rejected one wherever a round had more to offer."""
@@ -99,21 +110,24 @@ class DraftProfile:
 
     def block_efficiency(self, k: int, rule: str = "token") -> Estimate:
         """Tokens per round."""
-        return self.replay.interval(k, rule=rule)
+        tokens, rounds = self.by_unit(self.replay.tokens), self.by_unit(self.replay.rounds(k, rule))
+        return ratio(tokens, rounds, method="tokens / replayed rounds", bounds=(1.0, k + 1.0))
 
-    def speedup(self, k: int, pair: Pair) -> Estimate | None:
+    def speedup(self, k: int, pair: Pair, level: float = 0.95) -> Estimate | None:
         """Plain seconds over seconds at the table's prices, totals; None for a k whose forwards were not measured."""
         try:
             parts = priced(self.replay, self.draft, self.texts, pair, k)
         except Outside:
             return None
-        return quotient([parts.plain], [parts.seconds], method="plain / replayed seconds at table prices")
+        plain, seconds = self.by_unit(parts.plain), self.by_unit(parts.seconds)
+        return quotient([plain], [seconds], level, method="plain / replayed seconds at table prices")
 
     def block_gain(self, k: int) -> Estimate | None:
         """Rounds of the token rule over rounds of block verification, paired by text; None without a law to gain."""
         if self.greedy or self.draft.betas is None:
             return None
-        return ratio(self.replay.rounds(k), self.replay.rounds(k, "block"), method="rounds, token / block rule")
+        token, block = (self.by_unit(self.replay.rounds(k, rule)) for rule in ("token", "block"))
+        return ratio(token, block, method="rounds, token / block rule")
 
     def share(self, chosen: Sequence[np.ndarray]) -> Estimate | None:
         """Acceptance of (first) drafts over some tokens of each text, bool [n]; None where none were drafted."""
@@ -122,7 +136,7 @@ class DraftProfile:
         counts = [int(at.sum()) for at in chosen]
         if not any(counts):
             return None
-        return ratio(sums, counts, method="mean acceptance of a token", bounds=(0.0, 1.0))
+        return ratio(self.by_unit(sums), self.by_unit(counts), method="mean acceptance of a token", bounds=(0.0, 1.0))
 
     def of(self, keep: Callable[[Text], bool]) -> "DraftProfile":
         """The same draft over some of the texts."""

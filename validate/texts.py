@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,25 @@ def of_record(line: Mapping[str, Any]) -> Text:
         return Text(**{**line, **ids})
     except (KeyError, TypeError, ValueError):
         raise ValueError("found no text, expected those that specmath wrote: generate them anew") from None
+
+
+def units(texts: Sequence[Text]) -> list[int]:
+    """The conversation of each text, 0, 1, ... in the order they appear: what intervals take as independent.
+
+    Texts of one prompt belong together, and so do the turns of a conversation, where the prompt of one begins that of
+    the next.
+
+    >>> units([Text("a", "d", (1, 2), ()), Text("b", "d", (3,), ()), Text("c", "d", (1, 2, 7), ())])
+    [0, 1, 0]
+    """
+    roots: list[tuple[int, ...]] = []
+    root_of = {}
+    for context in sorted({text.context for text in texts}):
+        if not roots or context[: len(roots[-1])] != roots[-1]:
+            roots.append(context)
+        root_of[context] = len(roots) - 1
+    appeared = {root: unit for unit, root in enumerate(dict.fromkeys(root_of[text.context] for text in texts))}
+    return [appeared[root_of[text.context]] for text in texts]
 
 
 def digest(texts: Iterable[Text]) -> str:

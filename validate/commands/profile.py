@@ -52,7 +52,7 @@ class Profiling:
         self.settings = settings_of(options, drafts=options["draft"], ks=[options["k"]])
         self.models = Models(self.settings)
         self.corpus = Corpus(self.models, self.settings, place, say)
-        self._given = given(pathlib.Path(options["text"]), self.models.target) if options["text"] else []
+        self._given = self._read(pathlib.Path(options["text"])) if options["text"] else []
         self._prices = costs.read(pathlib.Path(options["costs"])) if options["costs"] else None
 
     def finished(self) -> tuple[dict[str, Any], list[str]]:
@@ -67,6 +67,9 @@ class Profiling:
             scored = self._scored([t for t in texts if t.tokens], scores)
             document = profile_document(scored, self._pairs(), self.options["k"], str(self.place))
             return document, self._reported(document)
+
+    def _read(self, path: pathlib.Path) -> list[Text]:
+        return given(path, self.models.target, self.models.vocabulary, say)
 
     def _steps(self, texts: list[Text], scores: dict[str, Score]) -> Iterator[Step]:
         for text in self._given or self.corpus.texts(self._prompts):
