@@ -30,7 +30,7 @@ def document():
 @pytest.fixture(scope="module")
 def made(document):
     charts = pytest.importorskip("validate.run_charts")
-    return page(document, charts.pictures(document, headline(document)), ["trace.jsonl", "costs.jsonl"])
+    return page(document, charts.pictures(document), ["trace.jsonl", "costs.jsonl"])
 
 
 class Numbers(html.parser.HTMLParser):
@@ -129,7 +129,7 @@ def test_names_of_kinds_are_escaped(made):
 def test_what_is_unknown_is_a_dash_and_the_pictures_still_draw(how):
     charts = pytest.importorskip("validate.run_charts")
     thin = json.loads(json.dumps(study(**how), allow_nan=False))
-    pictures = charts.pictures(thin, headline(thin))
+    pictures = charts.pictures(thin)
     text = page(thin, pictures, []).decode()
     assert "None" not in text
     assert "nan" not in re.sub(r"data:image[^\"]*", "", text).lower().replace("nano", "")

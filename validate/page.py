@@ -21,10 +21,14 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 60rem; margin: 0 auto;
   padding: 1rem; overflow-wrap: anywhere; }
 h1 { font-size: 1.5rem; line-height: 1.25; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
-figure { margin: 1rem 0; } img { width: 100%; max-width: 34rem; height: auto; display: block; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+figure { margin: 1rem 0; } img { width: 100%; max-width: 42rem; height: auto; display: block; }
+.wide { overflow-x: auto; background: linear-gradient(90deg, #fff 2rem, #fff0) 0 0 / 4rem 100% no-repeat local,
+  linear-gradient(270deg, #fff 2rem, #fff0) 100% 0 / 4rem 100% no-repeat local,
+  linear-gradient(90deg, #bbb, #fff0) 0 0 / .6rem 100% no-repeat scroll,
+  linear-gradient(270deg, #bbb, #fff0) 100% 0 / .6rem 100% no-repeat scroll; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .2rem .7rem .2rem 0; border-bottom: 1px solid #ddd; white-space: nowrap;
-  vertical-align: top; } td.text { white-space: normal; min-width: 12rem; }
+  vertical-align: top; } td.text { white-space: normal; } td.text:first-child { color: #555; min-width: 4.5rem; }
 .out { color: #b00000; font-weight: 600; } small { color: #555; }
 @media print { body { max-width: none; padding: 0; font-size: 10pt; } h2, figure { break-inside: avoid; }
   .wide { overflow: visible; } th, td { white-space: normal; font-size: 8pt; } }

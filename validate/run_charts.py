@@ -7,12 +7,14 @@ from validate.charts import COLOURS, NEUTRAL, PREDICTED, column, rendered, speed
 
 SQUARE, LOW, HIGH = 4.2, 2.6, 3.4
 PARTS = {"draft": "#E69F00", "verify": "#56B4E9", "overhead": "#999999"}
+GROUND = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
 Document = Mapping[str, Any]
 
 
-def pictures(document: Document, title: str) -> dict[str, bytes]:
+def pictures(document: Document) -> dict[str, bytes]:
     """Every chart of a run as SVG, by name; those that have nothing to show are left out."""
     drawn: dict[str, Callable[[Document], Any]] = {
+        "speedup": lambda found: speedups(found, "Speedup by kind of text, where each was predicted to be fastest"),
         "predicted": predicted_and_measured,
         "alpha": alphas,
         "survival": survivals,
@@ -20,7 +22,7 @@ def pictures(document: Document, title: str) -> dict[str, bytes]:
         "costs": verification,
         "time": time_spent,
     }
-    figures = {"speedup": speedups(document, title)} | {name: draw(document) for name, draw in drawn.items()}
+    figures = {name: draw(document) for name, draw in drawn.items()}
     return {name: rendered(figure, "svg") for name, figure in figures.items() if figure is not None}
 
 
@@ -36,9 +38,7 @@ def predicted_and_measured(document: Document, title: str = "") -> Any:
     for draft, colour, marker in zip(drafts, _cycle(COLOURS, drafts), _cycle("osD^v", drafts), strict=True):
         cells = [cell for cell in document["cells"] if cell["draft"] == draft]
         for cell in cells:
-            x, y = cell["predicted"], cell["measured"]
-            axes.plot(_ends(x), (y["value"], y["value"]), color=colour, linewidth=0.7, alpha=0.6)
-            axes.plot(x["value"], y["value"], marker, color=colour, markersize=4)
+            _cell(axes, cell, colour, marker, (low, high))
         last = max(cells, key=lambda cell: cell["measured"]["value"])
         place = last["predicted"]["value"], last["measured"]["value"]
         axes.annotate(draft, place, (-6, 6), textcoords="offset points", color=colour, fontsize=8, ha="right")
@@ -46,9 +46,27 @@ def predicted_and_measured(document: Document, title: str = "") -> Any:
     axes.set_yscale("log")
     _plain_ticks(axes, low, high)
     axes.set(xlim=(low, high), ylim=(low, high))
+    _name_worst(axes, max(document["cells"], key=lambda cell: abs(cell["error"])))
     axes.set_xlabel("speedup predicted, with its 95 % interval", fontsize=8)
     axes.set_ylabel("speedup measured", fontsize=8)
     return figure
+
+
+def _cell(axes: Any, cell: Mapping[str, Any], colour: str, marker: str, frame: tuple[float, float]) -> None:
+    """One cell with the interval of its prediction, an arrow where that leaves the frame."""
+    (low, high), y = _ends(cell["predicted"]), cell["measured"]["value"]
+    axes.plot((max(low, frame[0]), min(high, frame[1])), (y, y), color=colour, linewidth=0.7, alpha=0.6)
+    for beyond, end, arrow in ((low < frame[0], frame[0], "<"), (high > frame[1], frame[1], ">")):
+        if beyond:
+            axes.plot(end, y, marker=arrow, color=colour, markersize=3, clip_on=False)
+    axes.plot(cell["predicted"]["value"], y, marker, color=colour, markersize=4)
+
+
+def _name_worst(axes: Any, cell: Mapping[str, Any]) -> None:
+    """Which cell was missed most, and by how much, in the corner that has no cells."""
+    said = f"missed most: {cell['domain']}, {cell['draft']},\nk = {cell['k']}: {cell['error']:+.1%}"
+    corner = {"transform": axes.transAxes, "ha": "right", "va": "bottom"}
+    axes.text(0.98, 0.03, said, color=NEUTRAL, fontsize=7, parse_math=False, **corner)
 
 
 def alphas(document: Document) -> Any:
@@ -77,7 +95,7 @@ def survivals(document: Document) -> Any:
     heights = _apart([values[-1] for values in known.values()], 0.055)
     for (name, values), colour, height in zip(known.items(), _cycle(COLOURS, known), heights, strict=True):
         axes.plot(range(len(values)), values, "o-", color=colour, markersize=3, linewidth=1.2)
-        axes.text(deepest + 0.1, height, name, color=colour, fontsize=8, va="center", parse_math=False)
+        axes.text(deepest + 0.1, height, name, color=colour, fontsize=8, va="center", parse_math=False, bbox=GROUND)
     axes.set(xlim=(0, deepest * 1.3 + 0.3), ylim=(0, 1.05), xticks=range(deepest + 1))
     axes.set_xlabel("i [drafts of a round]", fontsize=8)
     axes.set_ylabel("share of rounds that tested them", fontsize=8)
@@ -88,11 +106,8 @@ def by_k(document: Document) -> Any:
     """Speedup against k: predicted for every k as a line, measured where it ran as a square."""
     curve, drafts = document["curve"], list(dict.fromkeys(point["draft"] for point in document["curve"]))
     figure, axes = column("Speedup against k: predicted (lines) and measured (squares)", HIGH)
-    deepest = max(point["k"] for point in curve)
     axes.axhline(1.0, color=NEUTRAL, linewidth=1)
-    ends = [next(p for p in reversed(curve) if p["draft"] == draft)["predicted"]["value"] for draft in drafts]
-    heights = _apart(ends, 0.06 * (max([*ends, 1.0]) - min([*ends, 0.8]) + 0.2))
-    for draft, colour, height in zip(drafts, _cycle(COLOURS, drafts), heights, strict=True):
+    for draft, colour in zip(drafts, _cycle(COLOURS, drafts), strict=True):
         points = [point for point in curve if point["draft"] == draft]
         k, values = [p["k"] for p in points], [p["predicted"]["value"] for p in points]
         axes.plot(k, values, color=colour, linewidth=1.2)
@@ -100,11 +115,22 @@ def by_k(document: Document) -> Any:
         axes.fill_between(k, low, high, color=colour, alpha=0.15, linewidth=0)
         for cell in (cell for cell in document["totals"] if cell["draft"] == draft):
             axes.plot(cell["k"], cell["measured"]["value"], "s", color=colour, markersize=5)
-        axes.text(deepest + 0.1, height, draft, color=colour, fontsize=8, va="center", parse_math=False)
-    axes.set(xlim=(0.8, deepest * 1.25 + 0.3), xticks=sorted({p["k"] for p in curve}))
-    axes.set_xlabel("k [tokens drafted per round]", fontsize=8)
+    _name_drafts(axes, curve, drafts)
+    axes.set_xticks(sorted({p["k"] for p in curve}))
+    axes.set_xlabel("k [tokens drafted per round]; band: 95 % interval", fontsize=8)
     axes.set_ylabel("speedup over plain decoding", fontsize=8)
     return figure
+
+
+def _name_drafts(axes: Any, curve: Sequence[Mapping[str, Any]], drafts: Sequence[str]) -> None:
+    """Each line's draft at its end."""
+    deepest = max(point["k"] for point in curve)
+    ends = [next(p for p in reversed(curve) if p["draft"] == draft)["predicted"]["value"] for draft in drafts]
+    low, high = axes.get_ylim()
+    heights = _apart(ends, 0.06 * (high - low))
+    for draft, colour, height in zip(drafts, _cycle(COLOURS, drafts), heights, strict=True):
+        axes.text(deepest + 0.1, height, draft, color=colour, fontsize=8, va="center", parse_math=False, bbox=GROUND)
+    axes.set_xlim(0.8, deepest * 1.25 + 0.3)
 
 
 def verification(document: Document) -> Any:
@@ -118,11 +144,23 @@ def verification(document: Document) -> Any:
         axes.plot([c["n"] for c in mine], [c["seconds"] / step for c in mine], "o-", color=colour, markersize=3)
         low, high = ([c[end] / step for c in mine] for end in ("low", "high"))
         axes.fill_between([c["n"] for c in mine], low, high, color=colour, alpha=0.2, linewidth=0)
-    named = ", ".join(str(context) for _, context in places)
-    axes.set_xlabel(f"n [tokens], after {named} tokens of context; band: quartiles", fontsize=8)
+    _name_places(axes, cells, places)
+    axes.set_xlabel("n [tokens]; band: quartiles", fontsize=8)
     axes.set_ylabel("plain steps", fontsize=8)
     axes.set(ylim=(0, None), xticks=sorted({cell["n"] for cell in cells}))
     return figure
+
+
+def _name_places(axes: Any, cells: Sequence[Mapping[str, Any]], places: Sequence[tuple[int, int]]) -> None:
+    """Each line's context at its end."""
+    last, first = (pick(cell["n"] for cell in cells) for pick in (max, min))
+    at = {(c["batch"], c["context"], c["n"]): c["seconds"] for c in cells}
+    ends = [at[(*place, last)] / at[(*place, first)] for place in places]
+    heights = _apart(ends, 0.09 * axes.get_ylim()[1])
+    for (_, context), colour, height in zip(places, _cycle(COLOURS, places), heights, strict=True):
+        said = f"after {context} tokens"
+        axes.text(last + 0.03 * (last - first), height, said, color=colour, fontsize=7, va="center")
+    axes.set_xlim(first - 0.05 * (last - first), last + 0.3 * (last - first))
 
 
 def time_spent(document: Document) -> Any:

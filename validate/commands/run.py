@@ -81,4 +81,4 @@ def _drawn(document: Mapping[str, Any]) -> tuple[dict[str, bytes], dict[str, byt
     answer = sections.headline(document)
     figure = charts.speedups(document, answer)
     files = {f"{CHART}.{kind}": charts.rendered(figure, kind) for kind in ("svg", "png")}
-    return files, run_charts.pictures(document, answer)
+    return files, run_charts.pictures(document)
