@@ -8,7 +8,7 @@ throughout: the texts of one prompt, and those whose prompt goes on from it.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 
@@ -20,6 +20,7 @@ from specmath.replay import Replay
 from specmath.tally import NotIdentifiable
 from validate.offsets import copyable
 from validate.pricing import priced
+from validate.sampler import Sampler
 from validate.scores import TILTS, DraftScores, Score
 from validate.texts import Text, units
 
@@ -53,6 +54,11 @@ class DraftProfile:
     def by_unit(self, column: Sequence[float] | np.ndarray) -> np.ndarray:
         """Totals of a column over the texts of each conversation."""
         return np.bincount(self.units, weights=column)
+
+    @property
+    def depths(self) -> range:
+        """1 to the deepest k."""
+        return range(1, self.k_max + 1)
 
     @property
     def by_offset(self) -> bool:
@@ -144,6 +150,26 @@ class DraftProfile:
         return DraftProfile(self.draft.of(places), tuple(self.texts[i] for i in places), self.greedy, self.k_max)
 
 
+@dataclass(frozen=True)
+class Scored:
+    """Texts, what scoring said of them, the drafts over them, and under what they were scored."""
+
+    target: str
+    sampler: Sampler
+    texts: tuple[Text, ...]
+    scores: tuple[Score, ...]
+    drafts: tuple[DraftScores, ...]
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the target takes the likeliest token."""
+        return self.sampler.temperature == 0
+
+    def profiles(self, k_max: int) -> list[DraftProfile]:
+        """One for each draft."""
+        return [DraftProfile(draft, self.texts, self.greedy, k_max) for draft in self.drafts]
+
+
 @dataclass(frozen=True, eq=False)
 class Origin:
     """Whether the texts can be the target's own: tokens it could not have written, ties, and a test of the rest.
@@ -182,10 +208,13 @@ def origin(scores: Sequence[Score], *, greedy: bool) -> Origin:
 def pairs(profiles: Sequence[DraftProfile]) -> list[tuple[str, str, Estimate]]:
     """alpha of a draft minus that of another on the same texts, paired by text, the higher one first."""
     ranked = sorted((p for p in profiles if p.alpha), key=lambda p: -(p.alpha.value if p.alpha else 0.0))
-    return [
-        (a.draft.name, b.draft.name, difference(*a.columns, *b.columns, method="difference of alpha, paired by text"))
-        for a, b in combinations(ranked, 2)
-    ]
+    return [(a.draft.name, b.draft.name, _apart(a, b)) for a, b in combinations(ranked, 2)]
+
+
+def _apart(a: DraftProfile, b: DraftProfile) -> Estimate:
+    """alpha of one minus that of another, which lies in -1 to 1."""
+    found = difference(*a.columns, *b.columns, method="difference of alpha, paired by text")
+    return replace(found, low=max(found.low, -1.0), high=min(found.high, 1.0))
 
 
 def by_position(profile: DraftProfile) -> list[tuple[Band, Estimate | None]]:

@@ -1,42 +1,14 @@
 """What a profile says, as the JSON object of `specmath profile`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from specmath.cost import Pair
-from specmath.estimate import Estimate
-from validate.document import envelope, nulled, times
-from validate.profile import Band, DraftProfile, by_context, by_copy, by_position, origin, pairs
-from validate.sampler import Sampler
-from validate.scores import DraftScores, Score
-from validate.texts import Text, digest
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Texts, what scoring said of them, the drafts over them, and under what they were scored."""
-
-    target: str
-    sampler: Sampler
-    texts: tuple[Text, ...]
-    scores: tuple[Score, ...]
-    drafts: tuple[DraftScores, ...]
-
-    def profiles(self, k_max: int) -> list[DraftProfile]:
-        """One for each draft."""
-        greedy = self.sampler.temperature == 0
-        return [DraftProfile(draft, self.texts, greedy, k_max) for draft in self.drafts]
-
-
-@dataclass(frozen=True)
-class Best:
-    """The draft and k that look best: by speedup where costs are known, else by tokens per round."""
-
-    draft: str
-    k: int
-    block_efficiency: Estimate
-    speedup: Estimate | None
+from validate.document import envelope, nulled
+from validate.profile import Band, DraftProfile, Scored, by_context, by_copy, by_position, origin, pairs
+from validate.profile_verdict import best_of, conclusion, foreign
+from validate.texts import digest, units
 
 
 def profile_document(scored: Scored, pairs_of: Mapping[str, Pair], k_max: int, source: str) -> dict[str, Any]:
@@ -45,14 +17,14 @@ def profile_document(scored: Scored, pairs_of: Mapping[str, Pair], k_max: int, s
     Raises ValueError where there is no text to speak of.
     """
     profiles = scored.profiles(k_max)
-    found = origin(scored.scores, greedy=scored.sampler.temperature == 0)
-    best = _best(profiles, pairs_of)
-    verdict, reason, then = _conclusion(best, scored.texts, own=found.own, priced=any(pairs_of.values()))
+    found = origin(scored.scores, greedy=scored.greedy)
+    best = best_of(profiles, pairs_of)
+    verdict, reason, then = conclusion(best, scored, pairs_of, k_max, source) if found.own else foreign(found)
     tokens = sum(text.tokens for text in scored.texts)
     return nulled(
         envelope("profile", verdict, reason, then)
         | {"target": scored.target, "sampler": asdict(scored.sampler), "source": source}
-        | {"text": {"prompts": len(scored.texts), "tokens": tokens, "sha256": digest(scored.texts)}}
+        | {"text": {"prompts": max(units(scored.texts)) + 1, "tokens": tokens, "sha256": digest(scored.texts)}}
         | {"own_text": asdict(found) | {"own": found.own}, "best": best}
         | {"drafts": [_draft(profile, pairs_of.get(profile.draft.name)) for profile in profiles]}
         | {"pairs": [{"a": a, "b": b, "difference": d} for a, b, d in pairs(profiles)]}
@@ -63,17 +35,17 @@ def profile_document(scored: Scored, pairs_of: Mapping[str, Pair], k_max: int, s
 
 
 def _draft(profile: DraftProfile, pair: Pair | None) -> dict[str, Any]:
-    depths = range(1, profile.k_max + 1)
     share, copied, others = by_copy(profile)
     steady = profile.of(lambda text: not text.loops)
     return {
         "name": profile.draft.name,
         "rule": profile.draft.rule,
+        "by_offset": profile.by_offset,
         "alpha": profile.alpha,
         "by_k": [
             {"k": k, "block_efficiency": profile.block_efficiency(k), "speedup": pair and profile.speedup(k, pair)}
             | {"block_gain": profile.block_gain(k)}
-            for k in depths
+            for k in profile.depths
         ],
         "survival": profile.replay.survival(profile.k_max),
         "by_domain": {domain: _domain(profile.of(lambda t, d=domain: t.domain == d)) for domain in _domains(profile)},  # type: ignore[misc]
@@ -86,11 +58,10 @@ def _draft(profile: DraftProfile, pair: Pair | None) -> dict[str, Any]:
 
 
 def _domain(profile: DraftProfile) -> dict[str, Any]:
-    depths = range(1, profile.k_max + 1)
     return {
         "alpha": profile.alpha,
-        "block_efficiency": {str(k): profile.block_efficiency(k) for k in depths},
-        "prompts": len(profile.texts),
+        "block_efficiency": {str(k): profile.block_efficiency(k) for k in profile.depths},
+        "prompts": max(profile.units) + 1,
         "loops": sum(text.loops for text in profile.texts),
     }
 
@@ -102,48 +73,6 @@ def _pairs_by_domain(profiles: Sequence[DraftProfile]) -> dict[str, list[dict[st
         parts = [profile.of(lambda t, d=domain: t.domain == d) for profile in profiles]  # type: ignore[misc]
         found[domain] = [{"a": a, "b": b, "difference": d} for a, b, d in pairs(parts)]
     return found
-
-
-def _best(profiles: Sequence[DraftProfile], pairs_of: Mapping[str, Pair]) -> Best:
-    candidates = [
-        Best(p.draft.name, k, p.block_efficiency(k), p.speedup(k, pair) if pair else None)
-        for p in profiles
-        for pair in [pairs_of.get(p.draft.name)]
-        for k in range(1, p.k_max + 1)
-    ]
-    paid = [c for c in candidates if c.speedup]
-    if paid:
-        return max(paid, key=lambda c: c.speedup.value if c.speedup else 0.0)
-    return max(candidates, key=lambda c: c.block_efficiency.value)
-
-
-def _conclusion(best: Best, texts: Sequence[Text], *, own: bool, priced: bool) -> tuple[str, str, str]:
-    """Verdict, reason and what next; foreign text decides nothing."""
-    spent = f"{best.draft} with k = {best.k} emits {best.block_efficiency.value:.2f} tokens per round"
-    if not own:
-        doubt = "the text cannot be the target's own under this sampler, so its acceptance is another quantity"
-        return "measure_more", doubt, "score what the target wrote: specmath profile without --text, or its own logs"
-    if best.speedup is None:
-        lacking = "the costs given hold none of its forwards" if priced else "what a round costs is not known"
-        return "measure_more", f"{spent}, and {lacking}", _to_measure(best.k, texts)
-    value, low, high = best.speedup.value, best.speedup.low, best.speedup.high
-    reason = f"{spent}, {times(value)} at the prices of the cost table"
-    if low > 1:
-        return "use", reason, f"decode for real: specmath run --draft {best.draft} --k {best.k}"
-    if high < 1:
-        return "dont_use", reason, "decode plainly, or profile another draft"
-    return (
-        "measure_more",
-        f"{reason}, which its interval does not tell from 1",
-        "score more prompts: --per-domain or --text",
-    )
-
-
-def _to_measure(k: int, texts: Sequence[Text]) -> str:
-    shortest = min(len(text.context) for text in texts)
-    longest = max(len(text.context) + len(text.output) for text in texts)
-    options = f"--k {k} --context {shortest},{longest} --out FILE"
-    return f"measure it: specmath cost {options} with the same target and draft, then --costs FILE"
 
 
 def _domains(profile: DraftProfile) -> list[str]:

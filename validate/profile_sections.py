@@ -12,9 +12,12 @@ def headline(document: Mapping[str, Any]) -> str:
     draft = next(d for d in document["drafts"] if d["name"] == best["draft"])
     gain = f"{interval(best['speedup'], 'x')}, " if best["speedup"] else ""
     tokens = f"{interval(best['block_efficiency'])} tokens per round"
-    many = f"best of {counted(len(document['drafts']), 'draft')}" if len(document["drafts"]) > 1 else "the one draft"
+    several = "fastest" if best["speedup"] else "most tokens per round"
+    many = (
+        f"{several} of {counted(len(document['drafts']), 'draft')}" if len(document["drafts"]) > 1 else "the one draft"
+    )
     where = f"{many} on {counted(document['text']['prompts'], 'prompt')}"
-    forced = "" if document["own_text"]["own"] else "CORPUS-FORCED, "
+    forced = "" if document["own_text"]["own"] else "NOT THE TARGET'S OWN TEXT: "
     verdict = WORDS[document["verdict"]]
     of = " of" if document["verdict"] == "measure_more" else ""
     return (
@@ -51,7 +54,9 @@ def _drafts(document: Mapping[str, Any]) -> Section:
     )
     share = document["drafts"][0]["copyable_share"]
     copied = f"{percent(share, '')} of the tokens are what followed the same three tokens in the prompt."
-    return Section("Drafts", (), columns, rows, (copied,))
+    fixed = [d["name"] for d in document["drafts"] if d["by_offset"]]
+    first = [f"{name}: alpha is of the drafts that rounds test, the rest of first drafts alone." for name in fixed]
+    return Section("Drafts", (), columns, rows, (copied, *first))
 
 
 def _by_k(document: Mapping[str, Any]) -> Section:

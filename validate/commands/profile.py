@@ -16,7 +16,8 @@ from validate.costs import FREE
 from validate.loading import placement
 from validate.logged import given
 from validate.models import Models
-from validate.profile_document import Scored, profile_document
+from validate.profile import Scored
+from validate.profile_document import profile_document
 from validate.scores import Score
 from validate.sources import prompts_of
 from validate.texts import Text
