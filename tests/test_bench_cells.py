@@ -48,6 +48,21 @@ def test_the_record_holds_every_fixed_cell_once_and_its_bounds():
     assert record["accuracy"]["worst_error"] == max(abs(cell["error"]) for cell in record["cells"])
 
 
+def test_the_accuracy_of_the_record_is_that_of_its_cells():
+    record = json.loads((cells.RECORD / "cells.json").read_text())
+    errors = []
+    for cell in record["cells"]:
+        predicted, measured = cell["predicted"], cell["measured"]["value"]
+        assert cell["inside"] is (predicted["low"] <= measured <= predicted["high"])
+        assert cell["error"] == pytest.approx(predicted["value"] / measured - 1)
+        errors.append(abs(predicted["value"] / measured - 1))
+    said, (*_, worst) = record["accuracy"], sorted(errors)
+    assert (said["cells"], said["judged"]) == (24, 24)
+    assert said["inside"] == sum(cell["inside"] for cell in record["cells"])
+    assert said["median_error"] == pytest.approx(sum(sorted(errors)[11:13]) / 2)
+    assert said["worst_error"] == pytest.approx(worst)
+
+
 def test_the_report_says_what_holds_and_what_does_not(capsys):
     record = json.loads((cells.RECORD / "cells.json").read_text())
     cells._report(record["cells"], cells.bounds(accuracy(0.021, 0.05, 19)))

@@ -14,12 +14,12 @@ from validate.sections import headline
 WIDTHS = {"phone": 360, "tablet": 800, "desk": 1280}
 
 
-def study(**how):
+def study(name="D", **how):
     """Two drafts over text that repeats itself, text that does not, and a kind with an awkward name."""
     alphas = {"json": 0.9, "prose": 0.05, "a/b ~ <kind> with a rather long name": 0.6}
     fast = synthetic.trace(alphas, seed=1, **how)
-    slow = synthetic.trace(alphas, seed=2, head=runs.header(draft="D"), draft=0.1, **how)
-    return runs.study(fast, slow, prices=runs.costs(draft=0.1))
+    slow = synthetic.trace(alphas, seed=2, head=runs.header(draft=name), draft=0.1, **how)
+    return runs.study(fast, slow, prices=runs.costs(draft=0.1, name=name))
 
 
 @pytest.fixture(scope="module")

@@ -130,6 +130,18 @@ def test_a_draft_is_priced_by_its_own_forwards_and_by_no_others(command, asked, 
     assert priced == {str(models / "draft"): True, "lookup": True, "early:1": False}
 
 
+@pytest.mark.parametrize(("step", "by_hand"), [(0.1, 11 / 9.9), (0.5, 11 / 13.5)])
+def test_a_model_draft_pays_for_its_own_forwards(command, models, tmp_path, step, by_hand):
+    """The target drafts for itself, k = 1: 11 tokens in 5 rounds of 1.6 steps and a plain one, 4 of them after a full
+    round, whose forward takes in two tokens: 11 / (9 + 9 c)."""
+    name = str(models / "target")
+    synthetic.write_costs(tmp_path / costs.FILE, runs.costs(draft=step, name=name))
+    asked = ("--draft", name, "--prompts", models / "prompts.jsonl", "--tokens", "12", "--k", "1", "--device", "cpu")
+    _, out, _ = command(*asked, "--costs", tmp_path / costs.FILE, "--out", "here", "--json")
+    (point,) = json.loads(out)["drafts"][0]["by_k"]
+    assert point["speedup"]["value"] == pytest.approx(by_hand)
+
+
 def test_logits_that_are_no_numbers_stop_with_one_line(command, asked, monkeypatch):
     score = Scorer._checked
 
