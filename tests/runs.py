@@ -27,12 +27,14 @@ def header(**changed):
 
 
 def rounds(prompt, outcomes, *, arm="spec", repeat=0, draft=0.0, slower=1.0):
-    """Rounds of (drafted, accepted) at table prices; the last one ends the budget."""
+    """Rounds of (drafted, accepted) at table prices, the last ends the budget; of (drafted, kept, "eos"), the text."""
     lines, context = [], 100
-    for i, (drafted, accepted) in enumerate(outcomes):
+    for i, (drafted, accepted, *eos) in enumerate(outcomes):
         times = {"draft_s": draft * STEP * drafted, "verify_s": slower * STEP * VERIFY[drafted + 1], "accept_s": 0.0}
-        end = "budget" if i == len(outcomes) - 1 else None
+        end = eos[0] if eos else "budget" if i == len(outcomes) - 1 else None
         counts = {"context": context, "drafted": drafted, "accepted": accepted, "emitted": accepted + 1}
+        if eos:
+            counts |= {"drafted": accepted, "emitted": accepted, "proposed": drafted if drafted > accepted else None}
         lines.append(RoundLine(prompt=prompt, arm=arm, repeat=repeat, index=i, **counts, beta=None, **times, end=end))
         context += accepted + 1
     return lines
@@ -42,7 +44,7 @@ def trace(outcomes_by_prompt, *, domain=lambda prompt: prompt.split("-")[0], slo
     """Every prompt in the plain, the speculative and the control arm; `slower` multiplies the speculative clock."""
     prompts, lines, done = [], [], []
     for prompt, outcomes in outcomes_by_prompt.items():
-        tokens = sum(accepted + 1 for _, accepted in outcomes)
+        tokens = sum(accepted + (not eos) for _, accepted, *eos in outcomes)
         for arm, repeat in (("plain", 0), ("spec", 0), ("plain", 1)):
             own = outcomes if arm == "spec" else [(0, 0)] * tokens
             made = rounds(prompt, own, arm=arm, repeat=repeat, draft=draft, slower=slower if arm == "spec" else 1.0)

@@ -42,6 +42,12 @@ def test_a_slow_verification_is_named_as_such():
     assert compare.dominant_term(sample(slow, slower=6.0)) == "verify"
 
 
+def test_where_every_draft_is_accepted_there_is_nothing_to_gain_in_acceptance_behind_eos():
+    """Eighteen tokens in six rounds, half of them cut after one: no round could have emitted more."""
+    cut = {f"a-{i}": [GOOD, (4, 1, "eos")] for i in range(3)}
+    assert compare.dominant_term(sample(cut, slower=0.7)) == "verify"
+
+
 def test_an_interval_that_holds_one_asks_for_more_prompts():
     mixed = {f"a-{i}": [GOOD] * 4 if i % 2 else [BAD] * 10 for i in range(4)}
     verdict = compare.decide(sample(mixed), PAIR, 4)

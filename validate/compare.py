@@ -100,7 +100,7 @@ def measured_breakdown(sample: Sample) -> Breakdown:
     What a plain step spends outside its forward counts with the verification, which replaces that step:
     overhead is only what a round spends beyond it.
     """
-    rounds = [r for p in sample.prompts for r in p.spec.rounds]
+    rounds = sample.lines
     plain = [run for p in sample.prompts for run in (p.plain, p.control)]
     step = sum(run.seconds for run in plain) / sum(run.tokens for run in plain)
     unit = step * len(rounds)
@@ -113,7 +113,7 @@ def measured_breakdown(sample: Sample) -> Breakdown:
 
 def predicted_breakdown(sample: Sample, cost: Pair, k: int) -> Breakdown:
     """The cost table's account of a mean round, in the table's plain steps."""
-    rounds = [r for p in sample.prompts for r in p.spec.rounds]
+    rounds = sample.lines
     emitted = sum(r.emitted for r in rounds)
     unit = sum(plain_seconds(r, cost, k) for r in rounds) / emitted * len(rounds)
     parts = [time for p in sample.prompts for time in round_times(p.spec, cost, k)]
@@ -141,10 +141,9 @@ def dominant_term(sample: Sample) -> str:
     for the verification, nothing for the others).
     """
     b = measured_breakdown(sample)
-    rounds = [r for p in sample.prompts for r in p.spec.rounds]
     total = b.draft + b.verify + b.overhead
     gains = {
-        "acceptance": (1 + sum(r.drafted for r in rounds) / len(rounds)) / b.tokens,
+        "acceptance": 1 + sum(r.drafted - r.accepted for r in sample.lines) / sum(r.emitted for r in sample.lines),
         "draft": total / (total - b.draft),
         "verify": total / (total - max(b.verify - 1, 0)),
         "overhead": total / (total - max(b.overhead, 0)),

@@ -27,7 +27,6 @@ from validate.fit import (
     control_ratio,
     fit,
     measured_speedup,
-    observed,
     predicted_speedup,
     sample_of,
 )
@@ -76,7 +75,7 @@ def run_document(trace: Trace, costs: Costs) -> dict[str, Any]:
             "verdicts": {domain: verdict_of(verdict) for domain, verdict in verdicts.items()},
             "model_error": [_model_error(domain, of) for domain, of in {EVERYTHING: case, **domains}.items()],
             "domains": {d: domain_of(of, verdicts[d], trace.done) for d, of in domains.items()},
-            "acceptance": _acceptance(fit(case.sample.rounds, case.header.k)),
+            "acceptance": _acceptance(_fitted(case)),
             "breakdown": _breakdown(case),
             "outside_forwards": _outside_forwards(case),
             "divergences": _divergences(trace),
@@ -92,8 +91,8 @@ def fit_document(trace: Trace, costs: Costs | None, source: str) -> dict[str, An
     `best` cuts the observed rounds at each k' up to the k that ran and prices them; without costs it is null.
     """
     header, sample = trace.header, sample_of(trace)
-    lines = (line for line in trace.rounds if (line.arm, line.repeat) == ("spec", 0))
-    fitted = fit(observed(lines, header.rule), header.k)
+    lines = [line for line in trace.rounds if (line.arm, line.repeat) == ("spec", 0)]
+    fitted = fit(lines, header.rule, header.k)
     case = Case(header, sample, costs.pair(header.draft)) if costs and costs.sweeps and sample.prompts else None
     verdict = decide(sample, case.cost if case else None, header.k) if sample.prompts else None
     acceptance = _acceptance(fitted)
@@ -167,9 +166,13 @@ def domain_of(case: Case, verdict: Verdict, done: Sequence[DoneLine]) -> dict[st
         "prompts": len(prompts),
         "speedup": measured_speedup(case.sample),
         "reason": verdict.reason,
-        **_acceptance(fit(case.sample.rounds, case.header.k)),
+        **_acceptance(_fitted(case)),
         "loops": sum(map(is_loop, outputs)) / len(outputs) if outputs else None,
     }
+
+
+def _fitted(case: Case) -> Fitted:
+    return fit(case.sample.lines, case.sample.rule, case.header.k)
 
 
 def _acceptance(fitted: Fitted) -> dict[str, Any]:
