@@ -1,5 +1,8 @@
 """Made-up traces and costs with known answers, for the tests of what is concluded from them."""
 
+from dataclasses import replace
+
+from specmath.intervals import Estimate
 from validate.compare import predicted_breakdown
 from validate.costs import Cell, Costs, Sweep
 from validate.fit import EVERYTHING, predicted_speedup, sample_of
@@ -65,6 +68,15 @@ def predicted(traces, prices):
             speedup = predicted_speedup(of, pair, k=k, ahead=len(of.prompts))
             forecasts.append(Forecast(domain, draft, k, speedup, predicted_breakdown(of, pair, k)))
     return Prediction(tuple(forecasts), "2026-01-01T00:00:00Z")
+
+
+def untried(found, k, value, low):
+    """The document of a study of one cell, beside which another k was predicted and not run."""
+    traces, prices = {(found.header.draft, found.header.k): found}, costs()
+    told = predicted(traces, prices)
+    speedup = Estimate(value, low, 2 * value - low, 0.95, 1, "made up")
+    other = replace(told.of(EVERYTHING, found.header.draft, found.header.k), k=k, speedup=speedup)
+    return study_document(traces, prices, replace(told, forecasts=(*told.forecasts, other)))
 
 
 def study(*found, prices=None):

@@ -87,6 +87,25 @@ def test_cut_at_a_smaller_k_a_round_emits_and_costs_less():
     assert fit.predicted_speedup(ours, runs.costs().pair("lookup"), k=2).value == pytest.approx((3 + 1) / (2.0 + 2.0))
 
 
+def played(accepted, k):
+    """Rounds of k drafts over a text, of which the draft has the tokens marked 1 right."""
+    at, outcomes = 0, []
+    while at < len(accepted):
+        kept = next((i for i, right in enumerate(accepted[at : at + k]) if not right), k)
+        outcomes.append((k, kept))
+        at += kept + 1
+    return outcomes
+
+
+@pytest.mark.parametrize(("text", "low", "high"), [([1] * 12 + [0] * 12, 0.89, 0.93), ([1], 0.99, 1.01)])
+def test_a_cut_is_exact_only_where_stretches_do_not_alternate(text, low, high):
+    """Of a smaller k: the rounds of the k that ran begin more often in what is hard."""
+    ran, exact = (sample(a_1=played(text * (720 // len(text)), k)) for k in (4, 1))
+    pair = runs.costs().pair("lookup")
+    cut = fit.predicted_speedup(ran, pair, k=1).value
+    assert low < cut / fit.measured_speedup(exact).value < high
+
+
 def test_the_clock_and_not_the_table_is_measured():
     slow = fit.sample_of(runs.trace({"a-1": [ALWAYS] * 4}, slower=2.0))
     assert fit.measured_speedup(slow).value == pytest.approx(5 / 3)

@@ -68,7 +68,7 @@ class Breakdown:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to do with one kind of text: use (at this k), dont_use, or measure_more (so many prompts), and why."""
+    """What to do with one kind of text at the k that ran: use, dont_use, or measure_more (so many prompts); and why."""
 
     verdict: str
     k: int
@@ -151,11 +151,10 @@ def dominant_term(sample: Sample) -> str:
     return max(gains, key=gains.__getitem__)
 
 
-def decide(sample: Sample, cost: Pair | None, k: int) -> Verdict:
-    """USE, DON'T USE or MEASURE MORE for one sample, by the interval of its measured speedup.
+def decide(sample: Sample, k: int) -> Verdict:
+    """USE, DON'T USE or MEASURE MORE of the k that ran for one sample, by the interval of its measured speedup.
 
     A difference from 1 that is smaller than the control's own deviation is noise and decides nothing.
-    Without a cost no other k than the one that ran can be priced.
     """
     speedup = measured_speedup(sample)
     noise = abs(control_ratio(sample) - 1)
@@ -164,12 +163,7 @@ def decide(sample: Sample, cost: Pair | None, k: int) -> Verdict:
         return Verdict("measure_more", k, more_prompts(speedup, 1.0) or None, speedup, _undecided(speedup, noise))
     if speedup.value < 1:
         return Verdict("dont_use", 0, 0, speedup, _account(sample))
-    return Verdict("use", best_cut(sample, cost, k) if cost else k, 0, speedup, _account(sample))
-
-
-def best_cut(sample: Sample, cost: Pair, k: int) -> int:
-    """The k up to the one that ran with the highest predicted speedup on the rounds that happened."""
-    return max(range(1, k + 1), key=lambda cut: predicted_speedup(sample, cost, k=cut).value)
+    return Verdict("use", k, 0, speedup, _account(sample))
 
 
 def _undecided(speedup: Estimate, noise: float) -> str:
