@@ -1,5 +1,8 @@
 """Made-up traces and costs with known answers, for the tests of what is concluded from them."""
 
+from dataclasses import replace
+
+from specmath.intervals import Estimate
 from validate.compare import predicted_breakdown
 from validate.costs import Cell, Costs, Sweep
 from validate.fit import EVERYTHING, predicted_speedup, sample_of
@@ -27,12 +30,14 @@ def header(**changed):
 
 
 def rounds(prompt, outcomes, *, arm="spec", repeat=0, draft=0.0, slower=1.0):
-    """Rounds of (drafted, accepted) at table prices; the last one ends the budget."""
+    """Rounds of (drafted, accepted) at table prices, the last ends the budget; of (drafted, kept, "eos"), the text."""
     lines, context = [], 100
-    for i, (drafted, accepted) in enumerate(outcomes):
+    for i, (drafted, accepted, *eos) in enumerate(outcomes):
         times = {"draft_s": draft * STEP * drafted, "verify_s": slower * STEP * VERIFY[drafted + 1], "accept_s": 0.0}
-        end = "budget" if i == len(outcomes) - 1 else None
+        end = eos[0] if eos else "budget" if i == len(outcomes) - 1 else None
         counts = {"context": context, "drafted": drafted, "accepted": accepted, "emitted": accepted + 1}
+        if eos:
+            counts |= {"drafted": accepted, "emitted": accepted, "proposed": drafted if drafted > accepted else None}
         lines.append(RoundLine(prompt=prompt, arm=arm, repeat=repeat, index=i, **counts, beta=None, **times, end=end))
         context += accepted + 1
     return lines
@@ -42,7 +47,7 @@ def trace(outcomes_by_prompt, *, domain=lambda prompt: prompt.split("-")[0], slo
     """Every prompt in the plain, the speculative and the control arm; `slower` multiplies the speculative clock."""
     prompts, lines, done = [], [], []
     for prompt, outcomes in outcomes_by_prompt.items():
-        tokens = sum(accepted + 1 for _, accepted in outcomes)
+        tokens = sum(accepted + (not eos) for _, accepted, *eos in outcomes)
         for arm, repeat in (("plain", 0), ("spec", 0), ("plain", 1)):
             own = outcomes if arm == "spec" else [(0, 0)] * tokens
             made = rounds(prompt, own, arm=arm, repeat=repeat, draft=draft, slower=slower if arm == "spec" else 1.0)
@@ -63,6 +68,15 @@ def predicted(traces, prices):
             speedup = predicted_speedup(of, pair, k=k, ahead=len(of.prompts))
             forecasts.append(Forecast(domain, draft, k, speedup, predicted_breakdown(of, pair, k)))
     return Prediction(tuple(forecasts), "2026-01-01T00:00:00Z")
+
+
+def untried(found, k, value, low):
+    """The document of a study of one cell, beside which another k was predicted and not run."""
+    traces, prices = {(found.header.draft, found.header.k): found}, costs()
+    told = predicted(traces, prices)
+    speedup = Estimate(value, low, 2 * value - low, 0.95, 1, "made up")
+    other = replace(told.of(EVERYTHING, found.header.draft, found.header.k), k=k, speedup=speedup)
+    return study_document(traces, prices, replace(told, forecasts=(*told.forecasts, other)))
 
 
 def study(*found, prices=None):

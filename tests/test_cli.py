@@ -148,7 +148,7 @@ def test_fit_reads_a_folder_with_its_costs_and_a_trace_alone(command, folder):
     code, out, _ = command("fit", folder, "--json")
     document = one_object(out)
     assert (code, document["schema"], document["source"]) == (0, "specmath.fit/1", str(folder))
-    assert set(document["best"]) == {"k", "speedup"}
+    assert set(document["best"]) == {"k", "speedup", "cut_from", "exact"}
     (folder / costs.FILE).unlink()
     code, out, _ = command("fit", folder / trace.FILE, "--json")
     assert (code, one_object(out)["best"]) == (0, None)

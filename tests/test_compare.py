@@ -18,21 +18,20 @@ def many(rounds, count=6):
     return {f"a-{i}": [*rounds, *[GOOD] * (i % 2)] for i in range(count)}
 
 
-def test_a_sample_that_gains_is_used_with_its_best_k():
-    verdict = compare.decide(sample(many([GOOD, GOOD, MISS])), PAIR, 4)
+def test_a_sample_that_gains_is_used_with_the_k_that_ran():
+    verdict = compare.decide(sample(many([GOOD, GOOD, MISS])), 4)
     assert (verdict.verdict, verdict.k, verdict.more_prompts) == ("use", 4, 0)
 
 
-def test_the_best_k_may_be_smaller_than_the_one_that_ran():
-    """One draft of four is ever accepted: at k = 1 the verification is cheaper."""
-    assert compare.best_cut(sample({"a-1": [(4, 1)] * 9}), PAIR, 4) == 4
-    cheap_pair = type(PAIR)(runs.costs().table("target"))
-    assert compare.best_cut(sample({"a-1": [(2, 1)] * 9}), cheap_pair, 4) == 1
+def test_a_verdict_is_on_the_k_that_ran_whatever_another_would_cost():
+    """One draft of two is ever accepted, and verifying three tokens costs more than two: k = 2 ran all the same."""
+    verdict = compare.decide(sample({f"a-{i}": [(2, 1)] * 9 + [(2, 2)] * (i % 2) for i in range(6)}, slower=0.6), 2)
+    assert (verdict.verdict, verdict.k) == ("use", 2)
 
 
 def test_a_sample_that_loses_is_not_used_and_the_reason_names_the_dominant_term():
     rejected = {f"a-{i}": [BAD] * 20 + [GOOD] * (i % 2) for i in range(6)}
-    verdict = compare.decide(sample(rejected), PAIR, 4)
+    verdict = compare.decide(sample(rejected), 4)
     assert (verdict.verdict, verdict.k) == ("dont_use", 0)
     assert "acceptance" in verdict.reason
 
@@ -42,15 +41,21 @@ def test_a_slow_verification_is_named_as_such():
     assert compare.dominant_term(sample(slow, slower=6.0)) == "verify"
 
 
+def test_where_every_draft_is_accepted_there_is_nothing_to_gain_in_acceptance_behind_eos():
+    """Eighteen tokens in six rounds, half of them cut after one: no round could have emitted more."""
+    cut = {f"a-{i}": [GOOD, (4, 1, "eos")] for i in range(3)}
+    assert compare.dominant_term(sample(cut, slower=0.7)) == "verify"
+
+
 def test_an_interval_that_holds_one_asks_for_more_prompts():
     mixed = {f"a-{i}": [GOOD] * 4 if i % 2 else [BAD] * 10 for i in range(4)}
-    verdict = compare.decide(sample(mixed), PAIR, 4)
+    verdict = compare.decide(sample(mixed), 4)
     assert verdict.verdict == "measure_more"
     assert verdict.more_prompts > 0
 
 
 def test_one_prompt_is_never_enough():
-    assert compare.decide(sample({"a-1": [GOOD] * 9}), PAIR, 4).verdict == "measure_more"
+    assert compare.decide(sample({"a-1": [GOOD] * 9}), 4).verdict == "measure_more"
 
 
 def test_a_gain_smaller_than_the_controls_own_deviation_is_noise():
@@ -59,9 +64,7 @@ def test_a_gain_smaller_than_the_controls_own_deviation_is_noise():
     noisy = [
         type(d)(d.prompt, d.arm, d.tokens_out, d.seconds * (0.5 if d.repeat else 1), 0.1, d.repeat) for d in trace.done
     ]
-    verdict = compare.decide(
-        fit.sample_of(type(trace)(trace.header, trace.prompts, trace.rounds, tuple(noisy))), PAIR, 4
-    )
+    verdict = compare.decide(fit.sample_of(replace(trace, done=tuple(noisy))), 4)
     assert verdict.verdict == "measure_more"
     assert "plain against plain" in verdict.reason
     assert verdict.more_prompts is None

@@ -108,6 +108,7 @@ def test_eos_inside_the_accepted_block_ends_the_text_and_censors_the_round():
     generation, rounds = run(decoder)
     assert generation.tokens == tokens[: at + 1]
     assert [(r.drafted, r.accepted, len(r.emitted), r.end) for r in rounds] == [(at, at, at, "eos")]
+    assert [r.proposed for r in rounds] == [8]
     assert decoder.target.length == len(PROMPT) + at
 
 

@@ -3,26 +3,61 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from specmath.estimate import ratio
 from tests import runs
 from validate import fit
 
 ALWAYS, NEVER, MISS = (4, 4), (4, 0), (0, 0)
+CUT = (4, 1, "eos")  # EOS is the first of four drafts
 
 
 def sample(**outcomes):
     return fit.sample_of(runs.trace({name.replace("_", "-"): o for name, o in outcomes.items()}))
 
 
+def fitted_on(**outcomes):
+    return fit.fit(sample(**outcomes).lines, "one_hot", 4)
+
+
 def test_alpha_is_accepted_over_accepted_and_rejected_never_over_drafted():
-    fitted = fit.fit(sample(a_1=[(4, 1), (4, 4), (4, 0), MISS]).rounds, 4)
+    fitted = fitted_on(a_1=[(4, 1), (4, 4), (4, 0), MISS])
     assert fitted.alpha.value == 5 / 7
     assert fitted.accepted / fitted.drafted == 5 / 12
 
 
 def test_block_efficiency_counts_the_rounds_that_drafted_nothing():
-    fitted = fit.fit(sample(a_1=[(4, 3), MISS, MISS, (4, 0)]).rounds, 4)
+    fitted = fitted_on(a_1=[(4, 3), MISS, MISS, (4, 0)])
     assert fitted.block_efficiency.value == 1 + 3 / 4
     assert fitted.hit == 0.5
+
+
+def test_tokens_per_round_are_those_emitted_and_a_bonus_behind_eos_is_none():
+    """Eleven tokens in three rounds; 1 + accepted / rounds would be 4."""
+    fitted = fitted_on(a_1=[ALWAYS, ALWAYS, CUT])
+    assert fitted.block_efficiency.value == pytest.approx(11 / 3)
+    assert (fitted.drafted, fitted.accepted, fitted.alpha.value) == (9, 9, 1)
+
+
+def test_tokens_per_round_have_an_interval_by_prompt_and_count_a_last_round_of_one_token():
+    fitted = fitted_on(a_1=[ALWAYS, MISS], a_2=[NEVER, NEVER, CUT], a_3=[(4, 2)])
+    assert fitted.block_efficiency == ratio([6, 3, 3], [2, 3, 1], method="tokens / rounds", bounds=(1.0, 5.0))
+    assert fitted.rounds == 5
+
+
+def test_a_round_that_eos_cut_is_priced_at_the_drafts_that_were_verified():
+    pair = runs.costs(draft=0.1).pair("D")
+    trace = runs.trace({"a-1": [ALWAYS, CUT]}, draft=0.1, head=runs.header(draft="D"))
+    run = fit.sample_of(trace).prompts[0].spec
+    assert [t.verify for t in fit.round_times(run, pair, 4)] == pytest.approx([1.5, 1.5])
+    assert [t.draft for t in fit.round_times(run, pair, 4)] == pytest.approx([0.4, 0.5])
+    assert [t.verify for t in fit.round_times(run, pair, 2)] == pytest.approx([2.0, 2.0])
+
+
+def test_cut_at_a_smaller_k_a_round_that_eos_ended_emits_no_more_than_it_did():
+    """EOS the fourth of four: cut at 2 the round would have emitted two and the bonus; EOS the first: one."""
+    deep, shallow = (sample(a_1=[(4, kept, "eos")]).prompts[0].spec.rounds[0] for kept in (4, 1))
+    pair = runs.costs().pair("lookup")
+    assert [fit.plain_seconds(line, pair, 2) for line in (deep, shallow)] == [3, 1]
 
 
 def test_rounds_at_the_prices_they_were_paid_predict_what_was_measured():
@@ -50,6 +85,25 @@ def test_a_round_cut_at_k_is_fully_accepted_where_its_first_k_drafts_were():
 def test_cut_at_a_smaller_k_a_round_emits_and_costs_less():
     ours = sample(a_1=[ALWAYS, NEVER])
     assert fit.predicted_speedup(ours, runs.costs().pair("lookup"), k=2).value == pytest.approx((3 + 1) / (2.0 + 2.0))
+
+
+def played(accepted, k):
+    """Rounds of k drafts over a text, of which the draft has the tokens marked 1 right."""
+    at, outcomes = 0, []
+    while at < len(accepted):
+        kept = next((i for i, right in enumerate(accepted[at : at + k]) if not right), k)
+        outcomes.append((k, kept))
+        at += kept + 1
+    return outcomes
+
+
+@pytest.mark.parametrize(("text", "low", "high"), [([1] * 12 + [0] * 12, 0.89, 0.93), ([1], 0.99, 1.01)])
+def test_a_cut_is_exact_only_where_stretches_do_not_alternate(text, low, high):
+    """Of a smaller k: the rounds of the k that ran begin more often in what is hard."""
+    ran, exact = (sample(a_1=played(text * (720 // len(text)), k)) for k in (4, 1))
+    pair = runs.costs().pair("lookup")
+    cut = fit.predicted_speedup(ran, pair, k=1).value
+    assert low < cut / fit.measured_speedup(exact).value < high
 
 
 def test_the_clock_and_not_the_table_is_measured():

@@ -120,6 +120,21 @@ def test_the_page_opens_with_the_verdict_and_fetches_nothing(document, made):
     assert "default-src 'none'" in text
 
 
+def test_a_better_k_that_was_not_run_is_on_the_page_with_its_numbers_and_a_command_to_copy():
+    better = json.loads(json.dumps(runs.untried(synthetic.trace({"json": 0.9}), 2, 9.0, 8.0), allow_nan=False))
+    text = page(better, {}, []).decode()
+    assert f"<code>{better['best']['command']}</code>" in text
+    assert [n[1] for n in Numbers(text).found if n[1].startswith("best/")] == [
+        "best/k",
+        *(f"best/predicted/{end}" for end in ("value", "low", "high")),
+    ]
+    assert "<code>" not in page(runs.study(synthetic.trace({"json": 0.9})), {}, []).decode()
+
+
+def test_a_next_step_ends_where_its_command_does(document, made):
+    assert f"{html.escape(document['next'])}</p>" in made.decode()
+
+
 def test_names_of_kinds_are_escaped(made):
     assert "<kind>" not in made.decode()
     assert "&lt;kind&gt;" in made.decode()

@@ -116,15 +116,23 @@ def test_the_first_line_of_a_run_is_the_verdict_with_draft_k_speedup_interval_an
     assert headline(document) == f"{word} with k = 4: {numbers} on {prompts} prompts"
 
 
-def test_a_better_k_than_the_one_that_ran_is_named_beside_it():
-    cheap = {**runs.VERIFY, 2: 1.05}
-    costs = runs.costs()
-    for sweep in costs.sweeps:
-        sweep.cells.update({cell: cheap[cell.n] for cell in sweep.cells})
-    document = runs.study(synthetic.trace({"json": 0.6}, prompts=8), prices=costs)
-    assert document["verdict"] == "use"
-    assert headline(document).startswith("USE lookup with k = 1: ")
-    assert "at k = 4, on 8 prompts" in headline(document)
+def test_a_better_k_that_was_predicted_and_not_run_is_one_sentence_with_its_command():
+    document = runs.untried(synthetic.trace({"json": 0.6}, prompts=8), 1, 3.0, 2.9)
+    assert headline(document).startswith("USE lookup with k = 4: ")
+    best = document["best"]["command"]
+    assert "lookup with k = 1 was predicted 3.00x (2.90 to 3.10) over all texts, and lookup with k = 4 " in plain(
+        document
+    )
+    assert f"It was not run; to run it: {best}" in plain(document)
+    assert "not run" not in plain(runs.untried(synthetic.trace({"json": 0.6}, prompts=8), 1, 3.0, 1.0))
+
+
+def test_a_fit_says_that_its_best_k_is_cut_from_the_rounds_that_ran():
+    said = "Smaller k are cut from the rounds of k = 4"
+    assert said in plain(fit_document(synthetic.trace({"json": 0.9}), runs.costs(), "x"))
+    assert said not in plain(fit_document(synthetic.trace({"json": 0.9}), None, "x"))
+    shallow = runs.trace({"a-1": [(1, 1)] * 9, "a-2": [(1, 0)] * 9}, head=runs.header(k=1))
+    assert said not in plain(fit_document(shallow, runs.costs(), "x"))
 
 
 def test_the_first_line_of_the_closed_form():

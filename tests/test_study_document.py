@@ -49,6 +49,23 @@ def test_the_cell_that_was_predicted_fastest_leads_and_not_the_one_that_measured
     assert totals["D"] > totals["lookup"] == document["speedup"]["value"]
 
 
+def test_verdict_k_and_measurement_are_of_the_cell_that_ran_and_the_best_k_is_a_prediction():
+    document = runs.untried(trace(), 2, 3.0, 2.9)
+    assert document["verdicts"]["json"]["k"] == document["domains"]["json"]["k"] == document["k"] == 4
+    assert document["best"] == {
+        "draft": "lookup",
+        "k": 2,
+        "predicted": {"value": 3.0, "low": 2.9, "high": 3.1, "level": 0.95, "prompts": 1, "method": "made up"},
+        "command": "specmath run --target T --draft lookup --k 2 --prompts FILE",
+    }
+
+
+@pytest.mark.parametrize("low", [1.0, float("nan")])
+def test_a_best_k_that_cannot_be_told_from_the_one_that_ran_is_no_reason_to_run_it(low):
+    assert runs.untried(trace(), 2, 3.0, low)["best"]["command"] is None
+    assert runs.study(trace())["best"]["command"] is None
+
+
 def test_what_to_do_names_draft_depth_and_kind_of_text(two):
     assert "use lookup with k = 4 for json" in two["next"]
     assert "decode plainly for prose" in two["next"]

@@ -122,9 +122,10 @@ def rounds(draw, prompt, arm, repeat, index):
     cut = accepted == drafted and draw(st.booleans())
     end = draw(st.sampled_from(["eos", "budget"] if cut else [None, "eos", "budget"]))
     beta = draw(st.none() | st.lists(st.floats(0, 1), max_size=drafted).map(tuple))
-    times = {name: draw(seconds) for name in ("draft_s", "verify_s", "accept_s")}
+    rest = {name: draw(seconds) for name in ("draft_s", "verify_s", "accept_s")}
+    rest["proposed"] = draw(st.none() | st.integers(drafted, drafted + 3 if cut else drafted))
     context, emitted = draw(st.integers(1, 10**6)), accepted + (not cut)
-    return RoundLine(prompt, arm, index, context, drafted, accepted, emitted, beta, end=end, repeat=repeat, **times)
+    return RoundLine(prompt, arm, index, context, drafted, accepted, emitted, beta, end=end, repeat=repeat, **rest)
 
 
 @st.composite
@@ -194,6 +195,9 @@ class TestReading:
             ({"emitted": 4}, "emitted is 4 with 2 of 4 accepted; expected accepted + 1"),
             ({"emitted": 2}, "emitted is 2 with 2 of 4 accepted; expected accepted + 1"),
             ({"emitted": 2, "end": "eos"}, "emitted is 2 with 2 of 4 accepted; expected accepted + 1"),
+            ({"proposed": 3}, "proposed is 3 with 4 drafted; expected as many, or more in a round cut by its end"),
+            ({"proposed": 5}, "proposed is 5 with 4 drafted; expected as many, or more in a round cut by its end"),
+            ({"proposed": 4.0}, "proposed is 4.0; expected a whole number >= 0"),
             ({"end": "length"}, 'end is \'length\'; expected null, "eos" or "budget"'),
             ({"verify_s": -0.1}, "verify_s is -0.1; expected seconds >= 0"),
             ({"draft_s": None}, "draft_s is None; expected seconds >= 0"),
@@ -311,6 +315,13 @@ class TestRounds:
         assert trace.rounds_of(arm="plain", repeat=1).drafted.tolist() == [0, 0]
         assert trace.rounds_of(arm="plain", repeat=2).prompt.size == 0
         assert trace.domains == {"a": "code", "b": "qa", "c": "qa"}
+
+    def test_drafts_behind_the_end_were_verified_and_say_nothing_of_acceptance(self, path):
+        cut = a_round(drafted=2, accepted=2, emitted=2, end="eos", proposed=4)
+        found = read(write(path, [a_decoding()[0], cut]))
+        assert '"proposed":4' in path.read_text()
+        assert (found.rounds[0].verified, found.rounds_of().drafted.tolist()) == (4, [2])
+        assert a_round().verified == 4
 
     def test_a_round_cut_by_the_end_of_its_text_is_censored_and_no_rejection(self, path):
         tally = self.trace(path).rounds_of("qa").tally()

@@ -6,7 +6,7 @@ from typing import Any
 
 from validate.arrays import Arrays
 from validate.clock import Clock
-from validate.decoder import Decoder, Generation
+from validate.decoder import Decoder, Generation, Round
 from validate.drafters import Drafter, Lookup, ModelDraft, NGram, Nothing
 from validate.lines import DoneLine, Line, PromptLine, RoundLine
 from validate.model import Model
@@ -17,6 +17,12 @@ from validate.workload import seed_of
 
 WARM_UP_TOKENS = 8
 Cell = tuple[str, int]
+
+
+def line_of(done: Round, key: dict[str, Any], index: int) -> RoundLine:
+    """A round of the decoder as a line of its trace."""
+    proposed = done.proposed if done.proposed > done.drafted else None
+    return RoundLine(**key, index=index, **asdict(done) | {"emitted": len(done.emitted), "proposed": proposed})
 
 
 class Arms:
@@ -85,8 +91,7 @@ class Arms:
         started = self._clock.now()
         made = list(generation.rounds())
         seconds = self._clock.now() - started
-        records = (asdict(done) | {"emitted": len(done.emitted)} for done in made)
-        return [RoundLine(**key, index=index, **record) for index, record in enumerate(records)], seconds
+        return [line_of(done, key, index) for index, done in enumerate(made)], seconds
 
     def _divergence(self, ids: Sequence[int], tokens: list[int], reference: list[int] | None) -> dict | None:
         """Where greedy tokens first differ from the plain run's, and the gap of the top two logits there."""

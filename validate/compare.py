@@ -68,7 +68,7 @@ class Breakdown:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to do with one kind of text: use (at this k), dont_use, or measure_more (so many prompts), and why."""
+    """What to do with one kind of text at the k that ran: use, dont_use, or measure_more (so many prompts); and why."""
 
     verdict: str
     k: int
@@ -100,7 +100,7 @@ def measured_breakdown(sample: Sample) -> Breakdown:
     What a plain step spends outside its forward counts with the verification, which replaces that step:
     overhead is only what a round spends beyond it.
     """
-    rounds = [r for p in sample.prompts for r in p.spec.rounds]
+    rounds = sample.lines
     plain = [run for p in sample.prompts for run in (p.plain, p.control)]
     step = sum(run.seconds for run in plain) / sum(run.tokens for run in plain)
     unit = step * len(rounds)
@@ -113,7 +113,7 @@ def measured_breakdown(sample: Sample) -> Breakdown:
 
 def predicted_breakdown(sample: Sample, cost: Pair, k: int) -> Breakdown:
     """The cost table's account of a mean round, in the table's plain steps."""
-    rounds = [r for p in sample.prompts for r in p.spec.rounds]
+    rounds = sample.lines
     emitted = sum(r.emitted for r in rounds)
     unit = sum(plain_seconds(r, cost, k) for r in rounds) / emitted * len(rounds)
     parts = [time for p in sample.prompts for time in round_times(p.spec, cost, k)]
@@ -141,10 +141,9 @@ def dominant_term(sample: Sample) -> str:
     for the verification, nothing for the others).
     """
     b = measured_breakdown(sample)
-    rounds = [r for p in sample.prompts for r in p.spec.rounds]
     total = b.draft + b.verify + b.overhead
     gains = {
-        "acceptance": (1 + sum(r.drafted for r in rounds) / len(rounds)) / b.tokens,
+        "acceptance": 1 + sum(r.drafted - r.accepted for r in sample.lines) / sum(r.emitted for r in sample.lines),
         "draft": total / (total - b.draft),
         "verify": total / (total - max(b.verify - 1, 0)),
         "overhead": total / (total - max(b.overhead, 0)),
@@ -152,11 +151,10 @@ def dominant_term(sample: Sample) -> str:
     return max(gains, key=gains.__getitem__)
 
 
-def decide(sample: Sample, cost: Pair | None, k: int) -> Verdict:
-    """USE, DON'T USE or MEASURE MORE for one sample, by the interval of its measured speedup.
+def decide(sample: Sample, k: int) -> Verdict:
+    """USE, DON'T USE or MEASURE MORE of the k that ran for one sample, by the interval of its measured speedup.
 
     A difference from 1 that is smaller than the control's own deviation is noise and decides nothing.
-    Without a cost no other k than the one that ran can be priced.
     """
     speedup = measured_speedup(sample)
     noise = abs(control_ratio(sample) - 1)
@@ -165,12 +163,7 @@ def decide(sample: Sample, cost: Pair | None, k: int) -> Verdict:
         return Verdict("measure_more", k, more_prompts(speedup, 1.0) or None, speedup, _undecided(speedup, noise))
     if speedup.value < 1:
         return Verdict("dont_use", 0, 0, speedup, _account(sample))
-    return Verdict("use", best_cut(sample, cost, k) if cost else k, 0, speedup, _account(sample))
-
-
-def best_cut(sample: Sample, cost: Pair, k: int) -> int:
-    """The k up to the one that ran with the highest predicted speedup on the rounds that happened."""
-    return max(range(1, k + 1), key=lambda cut: predicted_speedup(sample, cost, k=cut).value)
+    return Verdict("use", k, 0, speedup, _account(sample))
 
 
 def _undecided(speedup: Estimate, noise: float) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from specmath.acceptance import Law
 from specmath.cost import Pair
+from validate.advice import profile_command, route, then
 from validate.compare import (
     Comparison,
     Verdict,
@@ -18,7 +19,7 @@ from validate.compare import (
     predicted_breakdown,
 )
 from validate.costs import FREE, TARGET, Costs
-from validate.document import MANY, envelope, nulled
+from validate.document import envelope, nulled
 from validate.fit import (
     EVERYTHING,
     Fitted,
@@ -27,7 +28,6 @@ from validate.fit import (
     control_ratio,
     fit,
     measured_speedup,
-    observed,
     predicted_speedup,
     sample_of,
 )
@@ -52,7 +52,7 @@ class Case:
 
     def decide(self) -> Verdict:
         """The verdict on these prompts."""
-        return decide(self.sample, self.cost, self.header.k)
+        return decide(self.sample, self.header.k)
 
 
 def run_document(trace: Trace, costs: Costs) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def run_document(trace: Trace, costs: Costs) -> dict[str, Any]:
     verdicts = {domain: of.decide() for domain, of in domains.items()}
     overall = case.decide()
     return nulled(
-        envelope("run", overall.verdict, overall.reason, _route(overall, verdicts))
+        envelope("run", overall.verdict, overall.reason, route(overall, verdicts, case.header))
         | {"draft": case.header.draft, "k": overall.k, "speedup": overall.speedup}
         | {
             "control": {"aa_ratio": control_ratio(case.sample)},
@@ -76,7 +76,7 @@ def run_document(trace: Trace, costs: Costs) -> dict[str, Any]:
             "verdicts": {domain: verdict_of(verdict) for domain, verdict in verdicts.items()},
             "model_error": [_model_error(domain, of) for domain, of in {EVERYTHING: case, **domains}.items()],
             "domains": {d: domain_of(of, verdicts[d], trace.done) for d, of in domains.items()},
-            "acceptance": _acceptance(fit(case.sample.rounds, case.header.k)),
+            "acceptance": _acceptance(_fitted(case)),
             "breakdown": _breakdown(case),
             "outside_forwards": _outside_forwards(case),
             "divergences": _divergences(trace),
@@ -89,16 +89,18 @@ def run_document(trace: Trace, costs: Costs) -> dict[str, Any]:
 def fit_document(trace: Trace, costs: Costs | None, source: str) -> dict[str, Any]:
     """What a trace says, whole or interrupted: acceptance from every round, speedup from finished prompts.
 
-    `best` cuts the observed rounds at each k' up to the k that ran and prices them; without costs it is null.
+    `best` cuts the observed rounds at each k' up to the k that ran and prices them; without costs it is null. Rounds of
+    a smaller k would start elsewhere: where easy and hard stretches alternate the cut understates them, and only the
+    k that ran is exact. `specmath profile` replays every k exactly.
     """
     header, sample = trace.header, sample_of(trace)
-    lines = (line for line in trace.rounds if (line.arm, line.repeat) == ("spec", 0))
-    fitted = fit(observed(lines, header.rule), header.k)
+    lines = [line for line in trace.rounds if (line.arm, line.repeat) == ("spec", 0)]
+    fitted = fit(lines, header.rule, header.k)
     case = Case(header, sample, costs.pair(header.draft)) if costs and costs.sweeps and sample.prompts else None
-    verdict = decide(sample, case.cost if case else None, header.k) if sample.prompts else None
+    verdict = decide(sample, header.k) if sample.prompts else None
     acceptance = _acceptance(fitted)
     return nulled(
-        envelope("fit", *_fit_verdict(verdict, source))
+        envelope("fit", *_fit_verdict(verdict, sample, header, source))
         | {"source": source, "rule": header.rule, **acceptance}
         | {
             "not_identifiable": [{"what": g.what, "missing": g.missing, "how": g.how} for g in fitted.missing],
@@ -167,9 +169,13 @@ def domain_of(case: Case, verdict: Verdict, done: Sequence[DoneLine]) -> dict[st
         "prompts": len(prompts),
         "speedup": measured_speedup(case.sample),
         "reason": verdict.reason,
-        **_acceptance(fit(case.sample.rounds, case.header.k)),
+        **_acceptance(_fitted(case)),
         "loops": sum(map(is_loop, outputs)) / len(outputs) if outputs else None,
     }
+
+
+def _fitted(case: Case) -> Fitted:
+    return fit(case.sample.lines, case.sample.rule, case.header.k)
 
 
 def _acceptance(fitted: Fitted) -> dict[str, Any]:
@@ -223,48 +229,16 @@ def _divergences(trace: Trace) -> dict[str, Any] | None:
 
 def _best(case: Case) -> dict[str, Any]:
     """The cut of the observed rounds that pays best; not to draft is a candidate at exactly 1."""
-    cuts = {k: predicted_speedup(case.sample, case.cost, k=k).value for k in range(1, case.header.k + 1)}
-    best = max({0: 1.0, **cuts}.items(), key=lambda pair: pair[1])
-    return dict(zip(("k", "speedup"), best, strict=True))
+    ran = case.header.k
+    cuts = {k: predicted_speedup(case.sample, case.cost, k=k).value for k in range(1, ran + 1)}
+    k, speedup = max({0: 1.0, **cuts}.items(), key=lambda pair: pair[1])
+    exact = profile_command(case.header, [case.header.draft])
+    return {"k": k, "speedup": speedup, "cut_from": ran, "exact": exact}
 
 
-def _fit_verdict(verdict: Verdict | None, source: str) -> tuple[str, str, str]:
+def _fit_verdict(verdict: Verdict | None, sample: Sample, header: Header, source: str) -> tuple[str, str, str]:
     if verdict is None:
         reason = "no prompt is finished in every arm, so there is acceptance and no speedup"
         folder = pathlib.PurePath(source).parent if source.endswith(".jsonl") else source
         return "measure_more", reason, f"go on with the run: specmath run --resume {folder}"
-    return verdict.verdict, verdict.reason, _then(verdict)
-
-
-def _then(verdict: Verdict) -> str:
-    if verdict.verdict == "measure_more":
-        return f"decode {_more(verdict)}: specmath run with a larger --per-domain, or --prompts FILE"
-    if verdict.verdict == "use":
-        return f"turn it on with k = {verdict.k}"
-    return "decode plainly, or try another draft or a smaller k"
-
-
-def _route(overall: Verdict, verdicts: dict[str, Verdict]) -> str:
-    """What to do next, by kind of text where the kinds disagree."""
-    if {verdict.verdict for verdict in verdicts.values()} == {overall.verdict}:
-        return _then(overall)
-    kinds = {name: [d for d, v in verdicts.items() if v.verdict == name] for name in ("use", "dont_use")}
-    whole = {"use": "use it on this mix of texts", "dont_use": "do not use it on this mix of texts"}
-    mix = [whole[overall.verdict]] if overall.verdict in whole and not kinds[overall.verdict] else []
-    use = [f"use it for {_listed(kinds['use'])}"] if kinds["use"] else []
-    never = [f"not for {_listed(kinds['dont_use'])}"] if kinds["dont_use"] else []
-    thin = [f"{_more(v)} of {d}" for d, v in verdicts.items() if v.verdict == "measure_more"]
-    more = [f"decode {_listed(thin)} to decide there"] if thin else []
-    return ", and ".join(filter(None, (", ".join(mix + use + never), *more)))
-
-
-def _more(verdict: Verdict) -> str:
-    count = verdict.more_prompts
-    if count is None:
-        return "more prompts"
-    return f"over {MANY} more prompts" if count > MANY else f"{count} more prompt{'s' if count > 1 else ''}"
-
-
-def _listed(items: Sequence[str]) -> str:
-    """Items as in a sentence."""
-    return " and ".join(filter(None, (", ".join(items[:-1]), items[-1])))
+    return verdict.verdict, verdict.reason, then(verdict, header, len(sample.domains))

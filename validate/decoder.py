@@ -24,11 +24,13 @@ from validate.sampler import Sampler
 class Round:
     """What one round did: counts in tokens, times in seconds, `context` the tokens committed before it.
 
-    Drafts that EOS cut off count neither as drafted nor as accepted: they are censored, not rejected.
+    Drafts that EOS cut off count neither as drafted nor as accepted, they are censored, not rejected; `proposed`
+    counts them too, since they were drafted and verified.
     `beta` holds sum_x min(p, q) at every tested draft when the target samples; None when it is greedy.
     """
 
     context: int
+    proposed: int
     drafted: int
     accepted: int
     emitted: tuple[int, ...]
@@ -104,10 +106,12 @@ class Generation:
         verifying_done = decoder.clock.now()
         emitted, accepted, beta = decoder.judge(logits, proposal, self._streams)
         kept = self._commit(emitted)
-        accepted, drafted = (accepted, len(proposal.tokens)) if kept == len(emitted) else (kept, kept)
+        proposed = len(proposal.tokens)
+        accepted, drafted = (accepted, proposed) if kept == len(emitted) else (kept, kept)
         decoder.target.rewind(len(self._committed) - 1)
         return Round(
             context=context,
+            proposed=proposed,
             drafted=drafted,
             accepted=accepted,
             emitted=tuple(emitted[:kept]),

@@ -6,7 +6,7 @@ Decode seconds start at the first token: the prefill and the token it makes belo
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 from specmath.acceptance import Empirical, Geometric, HitMiss, Law, NotIdentifiable, Rounds
 from specmath.cost import Pair, RoundTime
 from specmath.draft import Chain
-from specmath.estimate import Estimate, alpha, block_efficiency, quotient
+from specmath.estimate import Estimate, alpha, quotient, ratio
 from specmath.estimate import fit as fit_law
 from specmath.estimate import speedup as speedup_of_totals
 from validate.lines import RoundLine
@@ -68,9 +68,14 @@ class Sample:
         return Sample(tuple(fit_on), self.rule), Sample(tuple(held_out), self.rule)
 
     @property
+    def lines(self) -> list[RoundLine]:
+        """The rounds of the speculative arm."""
+        return [r for p in self.prompts for r in p.spec.rounds]
+
+    @property
     def rounds(self) -> Rounds:
         """What the speculative arm says about acceptance."""
-        return observed((r for p in self.prompts for r in p.spec.rounds), self.rule)
+        return observed(self.lines, self.rule)
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class Fitted:
     """What rounds say about acceptance, with intervals by prompt; None for what `missing` says they cannot.
 
     survival holds S_0 to S_k, None beyond the last position that was tested; hit is the share of rounds that
-    drafted anything.
+    drafted anything. block_efficiency is that of every round; `rounds` counts those that `observed` keeps.
     """
 
     law: Law | None
@@ -120,8 +125,19 @@ def observed(lines: Iterable[RoundLine], rule: str) -> Rounds:
     return Rounds(prompt, drafted, accepted, rule=rule)
 
 
-def fit(rounds: Rounds, k: int) -> Fitted:
+def tokens_per_round(lines: Iterable[RoundLine], k: int) -> Estimate:
+    """sum of emitted / rounds: nothing behind EOS was emitted, whatever was accepted there."""
+    tokens: dict[str, int] = defaultdict(int)
+    rounds: dict[str, int] = defaultdict(int)
+    for line in lines:
+        tokens[line.prompt] += line.emitted
+        rounds[line.prompt] += 1
+    return ratio(list(tokens.values()), list(rounds.values()), method="tokens / rounds", bounds=(1.0, 1.0 + k))
+
+
+def fit(lines: Sequence[RoundLine], rule: str, k: int) -> Fitted:
     """Law and intervals of ordered rounds: HitMiss where some rounds drafted nothing, else Geometric."""
+    rounds = observed(lines, rule)
     tally = rounds.tally(k)
     missing: list[NotIdentifiable] = []
 
@@ -136,7 +152,7 @@ def fit(rounds: Rounds, k: int) -> Fitted:
     return Fitted(
         law=identified(lambda: fit_law(kind, tally).law),
         alpha=identified(lambda: alpha(tally)),
-        block_efficiency=identified(lambda: block_efficiency(tally)),
+        block_efficiency=identified(lambda: tokens_per_round(lines, k)),
         survival=tuple(identified(partial(Empirical(tally).survival, i)) for i in range(k + 1)),
         hit=float(np.mean(np.asarray(rounds.drafted) > 0)) if len(rounds.drafted) else math.nan,
         rounds=len(rounds.drafted),
@@ -173,8 +189,7 @@ def predicted_speedup(sample: Sample, cost: Pair, *, k: int, ahead: int = 0) -> 
 
 def plain_seconds(line: RoundLine, cost: Pair, k: int) -> float:
     """What plain decoding would pay for the tokens of a round cut at k drafts."""
-    cut_away = line.accepted - min(line.accepted, k)
-    return (line.emitted - cut_away) * cost.step(batch=1, context=line.context)
+    return min(line.emitted, k + 1) * cost.step(batch=1, context=line.context)
 
 
 def round_times(run: Run, cost: Pair, k: int) -> list[RoundTime]:
@@ -188,8 +203,8 @@ def round_times(run: Run, cost: Pair, k: int) -> list[RoundTime]:
 
 
 def _round_time(line: RoundLine, cost: Pair, k: int, *, caught_up: bool) -> RoundTime:
-    time = cost.round(Chain(min(line.drafted, k)), batch=1, context=line.context)
-    if not line.drafted:
+    time = cost.round(Chain(min(line.verified, k)), batch=1, context=line.context)
+    if not line.verified:
         return replace(time, overhead=0.0)
     if cost.draft is None or caught_up:
         return time

@@ -2,7 +2,7 @@
 
 The token that the prefill produces belongs to no round, so tokens_out = 1 + sum of emitted. A round that EOS or the
 budget cuts among its accepted drafts records as drafted only what it kept: those were accepted, the rest never
-counted, so the round is censored and holds no rejection.
+counted, so the round is censored and holds no rejection. Its time was spent on all that it proposed.
 """
 
 import json
@@ -14,9 +14,10 @@ from typing import Any, ClassVar
 ARMS = ("plain", "spec")
 TIE_LOGITS = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.1}  # gaps that kernels of different shapes may close
 ORIGIN = "one object per line, as specmath run wrote them"
-_COUNTS = {"k", "tokens_in", "index", "context", "drafted", "accepted", "emitted", "tokens_out", "repeat"}
+_COUNTS = {"k", "tokens_in", "index", "context", "drafted", "accepted", "emitted", "proposed", "tokens_out", "repeat"}
 _TEXTS = {"prompt", "domain", "rule"}
 _SECONDS = {"draft_s", "verify_s", "accept_s", "seconds", "prefill_s"}
+_UNKNOWN = {"proposed", "prefill_s"}  # may be None
 _KEY = {"index": "round"}
 
 Key = tuple[str, str, int]
@@ -77,8 +78,8 @@ class RoundLine(_Line):
     """One round: counts in tokens, times in seconds; `context` is the number of tokens committed before it.
 
     emitted = accepted + 1, the recovered or bonus token included; a round that its `end` cut among the
-    accepted drafts has emitted = accepted = drafted. beta: sum_x min(p, q) at each tested draft, or None.
-    Raises ValueError for anything else.
+    accepted drafts has emitted = accepted = drafted, and proposed where more were drafted and verified than
+    that. beta: sum_x min(p, q) at each tested draft, or None. Raises ValueError for anything else.
     """
 
     type = "round"
@@ -96,6 +97,12 @@ class RoundLine(_Line):
     accept_s: float
     end: str | None
     repeat: int = 0
+    proposed: int | None = None
+
+    @property
+    def verified(self) -> int:
+        """Drafts that the round spent its time on."""
+        return self.drafted if self.proposed is None else self.proposed
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -109,6 +116,9 @@ class RoundLine(_Line):
                 f"emitted is {self.emitted} with {self.accepted} of {self.drafted} accepted; expected "
                 "accepted + 1, or emitted = accepted = drafted in a round cut by its end"
             )
+        if self.verified < self.drafted or (self.verified > self.drafted and not cut):
+            found = f"proposed is {self.proposed} with {self.drafted} drafted"
+            raise ValueError(f"{found}; expected as many, or more in a round cut by its end")
 
 
 @dataclass(frozen=True)
@@ -173,9 +183,9 @@ def _check_fields(line: object) -> None:
     for name, value in vars(line).items():
         if name in _TEXTS and not isinstance(value, str):
             raise ValueError(f"{name} is {value!r}; expected a text")
-        if name in _COUNTS and (type(value) is not int or value < 0):
+        unknown = value is None and name in _UNKNOWN
+        if name in _COUNTS and not unknown and (type(value) is not int or value < 0):
             raise ValueError(f"{_KEY.get(name, name)} is {value!r}; expected a whole number >= 0")
-        unknown = value is None and name == "prefill_s"
         if name in _SECONDS and not unknown and not (_is_number(value) and value >= 0):
             raise ValueError(f"{name} is {value!r}; expected seconds >= 0")
         if name == "beta" and not (value is None or (isinstance(value, list | tuple) and all(map(_is_number, value)))):

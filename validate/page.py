@@ -75,7 +75,7 @@ def page(document: Mapping[str, Any], pictures: Mapping[str, bytes], files: Sequ
     """The page of a run's document, with its pictures as SVG by name and the files it rests on."""
     values = _Values(document)
     answer, *rest = opening(document)
-    body = [f"<h1>{html.escape(answer)}</h1>", *(f"<p>{html.escape(line[0].upper() + line[1:])}.</p>" for line in rest)]
+    body = [f"<h1>{html.escape(answer)}</h1>", *(f"<p>{html.escape(line[0].upper() + line[1:])}</p>" for line in rest)]
     body += [_picture(pictures, "speedup", answer)]
     for build in (_predicted, _domains, _survival, _by_k, _costs, _time, _provenance):
         body += build(values, pictures)
@@ -169,7 +169,22 @@ def _by_k(values: _Values, pictures: Mapping[str, bytes]) -> list[str]:
         for i, point in enumerate(values.at("curve"))
     ]
     columns = ("draft", "k", "tokens / round", "speedup predicted")
-    return ["<h2>Speedup against k</h2>", _picture(pictures, "k", "speedup against k"), _table(columns, rows)]
+    picture = _picture(pictures, "k", "speedup against k")
+    return ["<h2>Speedup against k</h2>", picture, _table(columns, rows), _not_run(values)]
+
+
+def _not_run(values: _Values) -> str:
+    """The draft and k that should be faster than all that ran, and how to run it."""
+    best, ran = values.at("best"), values.at("provenance")
+    if best["command"] is None:
+        return ""
+    faster, slower = (
+        f"{html.escape(draft)} with k = {values.number(k, str)}"
+        for draft, k in ((best["draft"], "best/k"), (ran["draft"], "provenance/k"))
+    )
+    predicted = f"{faster} was predicted {values.interval('best/predicted', 'x')} over all texts"
+    other = f"{slower} {values.number('total/predicted/value', times)}"
+    return f"<p>{predicted}, and {other}. It was not run; to run it: <code>{html.escape(best['command'])}</code></p>"
 
 
 def _costs(values: _Values, pictures: Mapping[str, bytes]) -> list[str]:

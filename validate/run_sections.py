@@ -13,13 +13,10 @@ VACUOUS = 1.0  # an interval longer than so many times its value would hold near
 
 def headline(document: Mapping[str, Any]) -> str:
     """The verdict on the leading draft and k, and its speedup."""
-    ran = document["provenance"]["k"]
-    k = document["k"] if document["verdict"] == "use" else ran
-    where = f"at k = {ran}, " if k != ran else ""
     prompts = sum(domain["prompts"] for domain in document["domains"].values())
     of = " of" if document["verdict"] == "measure_more" else ""
-    verdict = f"{WORDS[document['verdict']]}{of} {document['draft']} with k = {k}"
-    return f"{verdict}: {interval(document['speedup'], 'x')} {where}on {counted(prompts, 'prompt')}"
+    verdict = f"{WORDS[document['verdict']]}{of} {document['draft']} with k = {document['provenance']['k']}"
+    return f"{verdict}: {interval(document['speedup'], 'x')} on {counted(prompts, 'prompt')}"
 
 
 def sections(document: Mapping[str, Any]) -> list[Section]:
@@ -43,7 +40,7 @@ def _by_domain(document: Mapping[str, Any]) -> Section:
             name,
             WORDS[verdicts[name]["verdict"]],
             verdicts[name]["draft"],
-            str(verdicts[name]["k"]) if verdicts[name]["verdict"] == "use" else UNKNOWN,
+            str(found["k"]),
             interval(found["speedup"], "x"),
             interval(found["alpha"]),
             significant(found["block_efficiency"] and found["block_efficiency"]["value"]),
@@ -90,6 +87,7 @@ def _predictions(document: Mapping[str, Any]) -> Section:
         f"worst {percent(found['worst_error'], '')}; "
         f"{found['inside']} of {found['judged']} stated intervals hold{unknown}. "
         f"Plain decoding against itself: median {percent(noise['median'], '')}, worst {percent(noise['worst'], '')}.",
+        *_not_run(document),
     )
     before = (
         f"Written down at {document['predicted_at']}, before anything was drafted, from scored texts and the cost "
@@ -98,6 +96,16 @@ def _predictions(document: Mapping[str, Any]) -> Section:
     )
     columns = ("text", "draft", "k", "predicted", "measured", "error", "inside", "mostly by")
     return Section("Predicted before the run, and measured", before, columns, rows, after)
+
+
+def _not_run(document: Mapping[str, Any]) -> list[str]:
+    """The draft and k that should be faster than all that ran, and how to run it."""
+    best, ran = document["best"], document["provenance"]
+    if best["command"] is None:
+        return []
+    faster = f"{best['draft']} with k = {best['k']} was predicted {interval(best['predicted'], 'x')} over all texts"
+    slower = f"{ran['draft']} with k = {ran['k']} {times(document['total']['predicted']['value'])}"
+    return [f"{faster}, and {slower}. It was not run; to run it: {best['command']}"]
 
 
 def _held_against(cell: Mapping[str, Any]) -> tuple[str, str, str, str]:

@@ -87,7 +87,15 @@ def _fit_sections(document: Mapping[str, Any]) -> list[Section]:
     gaps = tuple(
         f"Not known: {g['what']} ({g['missing']} missing). {g['how']}".strip() for g in document["not_identifiable"]
     )
-    return [Section("Acceptance", (alpha_in_words(document),), ("", ""), facts, gaps)]
+    return [Section("Acceptance", (alpha_in_words(document),), ("", ""), facts, (*gaps, *_exactly(best)))]
+
+
+def _exactly(best: Mapping[str, Any] | None) -> list[str]:
+    """What the best k is no exact answer to, and what is."""
+    if best is None or best["cut_from"] == 1:
+        return []
+    cut = f"Smaller k are cut from the rounds of k = {best['cut_from']}, which understates them where easy and hard"
+    return [f"{cut} stretches of text alternate; exact for every k: {best['exact']}"]
 
 
 _HEADLINES = {

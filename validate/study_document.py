@@ -5,6 +5,7 @@ not the luckiest of many. Its own trace gives what `conclude.run_document` says 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -12,11 +13,13 @@ import numpy as np
 
 from specmath.acceptance import BetaGeometric, Geometric, Law, Markov, NotIdentifiable, Positional
 from specmath.estimate import select
+from validate.advice import plan, run_command
 from validate.compare import Comparison, gap, measured_breakdown
 from validate.conclude import case_of, domain_of, run_document, verdict_of
 from validate.costs import FREE, Costs
 from validate.document import nulled
 from validate.fit import EVERYTHING, Sample, control_ratio, measured_speedup, sample_of
+from validate.lines import Header
 from validate.prediction import Forecast, Prediction
 from validate.trace import Trace
 
@@ -42,7 +45,7 @@ def study_document(traces: Mapping[Cell, Trace], costs: Costs, prediction: Predi
     verdicts, shown = _by_domain(prediction, traces, domains, costs)
     return document | nulled(
         {
-            "next": document["next"] if len(traces) == 1 else _plan(verdicts),
+            "next": document["next"] if len(traces) == 1 else _plan(verdicts, shown, traces),
             "costs": document["costs"] | {"drafts": _draft_costs(costs, traces)},
             "held_out": {name: document[name] for name in HELD_OUT},
             "cells": cells,
@@ -50,6 +53,7 @@ def study_document(traces: Mapping[Cell, Trace], costs: Costs, prediction: Predi
             "total": {name: total[name] for name in ("predicted", "measured", "error", "inside")},
             "gap": total["gap"],
             "curve": _curve(prediction),
+            "best": _best(prediction, traces[leading].header),
             "accuracy": _accuracy(cells, [control_ratio(samples[leading].of(domain)) for domain in domains]),
             "verdicts": verdicts,
             "domains": shown,
@@ -85,6 +89,17 @@ def _curve(prediction: Prediction) -> list[dict[str, Any]]:
     ]
 
 
+def _best(prediction: Prediction, ran: Header) -> dict[str, Any]:
+    """The draft and k predicted to be fastest over all texts, run or not.
+
+    With the command that runs it, where its interval does not hold what was predicted of the cell that leads.
+    """
+    best = max((f for f in prediction.forecasts if f.domain == EVERYTHING), key=lambda f: f.speedup.value)
+    beyond = best.speedup.low > prediction.of(EVERYTHING, ran.draft, ran.k).speedup.value
+    command = run_command([replace(ran, draft=best.draft, k=best.k)]) if beyond else None
+    return {"draft": best.draft, "k": best.k, "predicted": best.speedup, "command": command}
+
+
 def _accuracy(cells: Sequence[Mapping[str, Any]], controls: Sequence[float]) -> dict[str, Any]:
     """Errors of all cells, how many stated intervals held, and plain decoding against itself by domain."""
     errors, noise = [abs(cell["error"]) for cell in cells], [abs(ratio - 1) for ratio in controls]
@@ -113,18 +128,9 @@ def _by_domain(
     return verdicts, shown
 
 
-def _plan(verdicts: Mapping[str, Mapping[str, Any]]) -> str:
-    """Which draft at which k for which kinds of text, where to decode plainly, and where to measure more."""
-    kinds: dict[str, list[str]] = {}
-    for domain, found in verdicts.items():
-        what = {
-            "use": f"use {found['draft']} with k = {found['k']} for",
-            "dont_use": "decode plainly for",
-            "measure_more": "decode more prompts of",
-        }[found["verdict"]]
-        count = found["more_prompts"] if found["verdict"] == "measure_more" else None
-        kinds.setdefault(what, []).append(f"{domain} ({count} more)" if count else domain)
-    return "; ".join(f"{what} {', '.join(domains)}" for what, domains in kinds.items())
+def _plan(verdicts: Mapping[str, Any], shown: Mapping[str, Any], traces: Mapping[Cell, Trace]) -> str:
+    prompts = {domain: found["prompts"] for domain, found in shown.items()}
+    return plan(verdicts, prompts, [trace.header for trace in traces.values()])
 
 
 def _parameters(law: Law) -> dict[str, Any]:
