@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from validate.compare import Verdict
+from validate.costs import FREE
 from validate.document import MANY
 from validate.lines import Header
 from validate.sampler import Sampler
 from validate.workload import DOMAINS, bundled, digest, interleaved
 
-FROM_TEXT = ("lookup", "ngram")
+SPELT = {"max_tokens": "tokens", "top_k": "top-k", "top_p": "top-p", "min_p": "min-p"}
 
 
 def run_command(headers: Sequence[Header], per_domain: int | None = None) -> str:
@@ -32,9 +33,7 @@ def then(verdict: Verdict, header: Header, kinds: int) -> str:
         return f"decode {_more(verdict)}: {command}"
     if verdict.verdict == "use":
         return f"turn it on with k = {verdict.k}"
-    return (
-        f"decode plainly, or see whether another draft or k pays: {profile_command(header, [header.draft, *FROM_TEXT])}"
-    )
+    return f"decode plainly, or see whether another draft or k pays: {profile_command(header, [header.draft, *FREE])}"
 
 
 def route(overall: Verdict, verdicts: Mapping[str, Verdict], header: Header) -> str:
@@ -91,22 +90,17 @@ def _listed(items: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(items[:-1]), items[-1])))
 
 
-def _command(name: str, header: Header, drafts: Sequence[str], ks: Sequence[int], per_domain: int | None) -> str:
-    given = [("--draft", draft) for draft in drafts] + [("--k", k) for k in ks] + _sampling(header)
-    words = [str(word) for option in (("--target", header.target), *given) for word in option]
-    return shlex.join(["specmath", name, *words, *_prompts(header, per_domain)])
-
-
-def _sampling(header: Header) -> list[tuple[str, Any]]:
-    """Options for what differs from the defaults, and how far to decode."""
+def words(name: str, target: str, drafts: Sequence[str], ks: Sequence[int], sampler: Mapping[str, Any]) -> list[str]:
+    """A command's words: the models, the depths, and what differs from the usual sampling."""
     usual = vars(Sampler()) | {"max_tokens": None, "seed": 0}
-    found = {**header.sampler, "seed": header.seed}
-    names = {"max_tokens": "tokens"}
-    return [
-        (f"--{names.get(name, name).replace('_', '-')}", found[name])
-        for name in usual
-        if name in found and found[name] != usual[name]
-    ]
+    differs = [(SPELT.get(o, o), sampler[o]) for o, value in usual.items() if o in sampler and sampler[o] != value]
+    options = [("target", target), *(("draft", draft) for draft in drafts), *(("k", k) for k in ks), *differs]
+    return ["specmath", name, *(word for option, value in options for word in (f"--{option}", str(value)))]
+
+
+def _command(name: str, header: Header, drafts: Sequence[str], ks: Sequence[int], per_domain: int | None) -> str:
+    sampler = {**header.sampler, "seed": header.seed}
+    return shlex.join([*words(name, header.target, drafts, ks, sampler), *_prompts(header, per_domain)])
 
 
 def _prompts(header: Header, per_domain: int | None) -> list[str]:

@@ -7,10 +7,10 @@ from typing import Any
 
 from specmath.cost import Pair
 from specmath.estimate import Estimate
+from validate.advice import words
 from validate.costs import FILE, FREE
 from validate.document import significant, times
 from validate.profile import DraftProfile, Origin, Scored
-from validate.sampler import Sampler
 
 LEVEL = 0.95
 Conclusion = tuple[str, str, str]  # verdict, reason, and what next
@@ -104,9 +104,4 @@ def _to_price(best: Best, scored: Scored, k_max: int, source: str) -> str:
 
 
 def _command(name: str, scored: Scored, drafts: Sequence[str], k: int) -> str:
-    usual, own = vars(Sampler()), vars(scored.sampler)
-    sampling = [
-        (f"--{option.replace('_', '-')}", f"{own[option]:g}") for option in usual if own[option] != usual[option]
-    ]
-    options = [("--target", scored.target), *(("--draft", draft) for draft in drafts), ("--k", str(k)), *sampling]
-    return shlex.join(["specmath", name, *(word for option in options for word in option)])
+    return shlex.join(words(name, scored.target, drafts, [k], vars(scored.sampler)))
