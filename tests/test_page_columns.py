@@ -176,7 +176,19 @@ def test_every_kind_of_text_has_its_own_verdict_and_draft(document, tables):
 
 def test_what_ran_is_told_by_name(document, tables):
     _, rows = tables["What ran"]
-    assert ["draft", document["provenance"]["draft"]] in [texts(row) for row in rows]
+    ran = ", ".join(f"{cell['draft']} with k = {cell['k']}" for cell in document["totals"])
+    assert ["drafts", ran] in [texts(row) for row in rows]
+    assert ["seed", "0"] in [texts(row) for row in rows]
+
+
+def test_a_law_stands_beside_its_own_likelihood(document, tables):
+    heads, rows = tables["Which law acceptance follows"]
+    ranked = [(cell, i, law) for cell, found in document["laws"].items() for i, law in enumerate(found["ranking"])]
+    assert heads == ["draft, k", "law", "held out [nats]", "difference to the best", ""]
+    assert [texts(row)[:2] for row in rows] == [[cell, law["law"]] for cell, _, law in ranked]
+    for row, (cell, i, law) in zip(rows, ranked, strict=True):
+        assert paths(row)[2].endswith(f"{cell.replace('~', '~0').replace('/', '~1')}/ranking/{i}/held_out")
+        assert (texts(row)[4] == "rejected") == law["rejected"]
 
 
 def test_figures_in_sentences_follow_their_words(document):

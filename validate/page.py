@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from validate.document import significant, times
+from validate.run_sections import inside, more, provenance
 from validate.sections import opening
 from validate.words import UNKNOWN, WORDS, flat, milliseconds, percent
 
@@ -77,7 +78,7 @@ def page(document: Mapping[str, Any], pictures: Mapping[str, bytes], files: Sequ
     answer, *rest = opening(document)
     body = [f"<h1>{html.escape(answer)}</h1>", *(f"<p>{html.escape(line[0].upper() + line[1:])}</p>" for line in rest)]
     body += [_picture(pictures, "speedup", answer)]
-    for build in (_predicted, _domains, _survival, _by_k, _costs, _time, _provenance):
+    for build in (_predicted, _domains, _survival, _by_k, _costs, _time, _laws, _provenance):
         body += build(values, pictures)
     listed = "".join(f"<li>{html.escape(name)}</li>" for name in files)
     body.append(f"<h2>Files</h2><ul>{listed}</ul>")
@@ -94,7 +95,7 @@ def _predicted(values: _Values, pictures: Mapping[str, bytes]) -> list[str]:
     def row(path: str) -> list[str]:
         cell = values.at(path)
         cause = max(cell["gap"], key=lambda name: abs(cell["gap"][name]))
-        held = {True: "yes", False: '<span class="out">no</span>', None: UNKNOWN}[cell["inside"]]
+        held = '<span class="out">no</span>' if cell["inside"] is False else inside(cell)
         return [
             html.escape(cell["domain"]),
             html.escape(cell["draft"]),
@@ -134,7 +135,7 @@ def _domains(values: _Values, pictures: Mapping[str, bytes]) -> list[str]:
             values.interval(f"{path}/alpha"),
             values.interval(f"{path}/block_efficiency"),
             values.number(f"{path}/hit_share", _unsigned),
-            values.number(f"{path}/prompts", str),
+            values.number(f"{path}/prompts", str) + more(verdict),
         ]
 
     columns = ("text", "verdict", "draft", "k", "measured", "alpha", "tokens / round", "rounds drafted", "prompts")
@@ -219,9 +220,24 @@ def _time(values: _Values, pictures: Mapping[str, bytes]) -> list[str]:
     return [title, _picture(pictures, "time", "where a round's time goes"), _table(columns, rows), after]
 
 
+def _laws(values: _Values, pictures: Mapping[str, bytes]) -> list[str]:
+    rows = [
+        [
+            html.escape(cell),
+            html.escape(law["law"]),
+            values.number(f"laws/{_key(cell)}/ranking/{i}/held_out", significant),
+            values.interval(f"laws/{_key(cell)}/ranking/{i}/difference"),
+            "rejected" if law["rejected"] else "chosen" if law["law"] == found["chosen"] else "",
+        ]
+        for cell, found in values.at("laws").items()
+        for i, law in enumerate(found["ranking"])
+    ]
+    columns = ("draft, k", "law", "held out [nats]", "difference to the best", "")
+    return ["<h2>Which law acceptance follows</h2>", _table(columns, rows)] if rows else []
+
+
 def _provenance(values: _Values, pictures: Mapping[str, bytes]) -> list[str]:
-    facts = {name: value for name, value in values.at("provenance").items() if value is not None}
-    rows = [[html.escape(name), html.escape(flat(value))] for name, value in facts.items()]
+    rows = [[html.escape(name), html.escape(flat(value))] for name, value in provenance(values.document).items()]
     return ["<h2>What ran</h2>", _table(("", ""), rows, text=True)]
 
 

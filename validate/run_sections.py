@@ -8,7 +8,7 @@ from validate.document import MANY, significant, times
 from validate.words import UNKNOWN, WORDS, Section, alpha_in_words, counted, flat, interval, percent
 
 PARTS = ("draft", "verify", "overhead")
-VACUOUS = 1.0  # an interval longer than so many times its value would hold nearly anything
+VAGUE, VACUOUS = "too wide to tell", 1.0  # an interval longer than so many times its value would hold nearly anything
 
 
 def headline(document: Mapping[str, Any]) -> str:
@@ -45,7 +45,7 @@ def _by_domain(document: Mapping[str, Any]) -> Section:
             interval(found["alpha"]),
             significant(found["block_efficiency"] and found["block_efficiency"]["value"]),
             percent(found["hit_share"], ""),
-            _missing(found["prompts"], verdicts[name]),
+            f"{found['prompts']}{more(verdicts[name])}",
         )
         for name, found in domains.items()
     )
@@ -53,24 +53,34 @@ def _by_domain(document: Mapping[str, Any]) -> Section:
     loops = [f"{name} {percent(d['loops'], '')}" for name, d in domains.items() if d["loops"]]
     flagged = [f"Outputs that go round in circles, which flatters any draft: {', '.join(loops)}."] if loops else []
     lost = [f"{name}: {d['reason']}." for name, d in domains.items() if verdicts[name]["verdict"] == "dont_use"]
-    before = (f"{_leading(document)}: {alpha_in_words(document['acceptance'])}",)
-    return Section("By kind of text", before, columns, rows, (*lost, *flagged))
+    idle = [name for name, found in domains.items() if not found["hit_share"]]
+    nothing = [f"Nothing was drafted for {', '.join(idle)}: plain decoding was measured there."] if idle else []
+    before = (_chosen(document), f"{_leading(document)}: {alpha_in_words(document['acceptance'])}")
+    return Section("By kind of text", before, columns, rows, (*lost, *nothing, *flagged))
 
 
-def _inside(cell: Mapping[str, Any]) -> str:
+def _chosen(document: Mapping[str, Any]) -> str:
+    """Why that draft and k lead, and stand for each kind of text."""
+    of = f"of {counted(len(document['totals']), 'draft and k', 'drafts and k')} that ran"
+    return (
+        f"{_leading(document)} leads: {of} it was predicted fastest over all texts; a kind has the one fastest there."
+    )
+
+
+def inside(cell: Mapping[str, Any]) -> str:
     """Whether the predicted interval holds the measured value, and whether that says anything."""
     word = {True: "yes", False: "no", None: UNKNOWN}[cell["inside"]]
     predicted = cell["predicted"]
     vacuous = cell["inside"] and predicted["high"] - predicted["low"] > VACUOUS * predicted["value"]
-    return f"{word}, too wide to tell" if vacuous else word
+    return f"{word}, {VAGUE}" if vacuous else word
 
 
-def _missing(prompts: int, verdict: Mapping[str, Any]) -> str:
-    """Prompts there are, and how many more it takes to decide."""
+def more(verdict: Mapping[str, Any]) -> str:
+    """How many prompts more it takes to decide, behind those there are."""
     if verdict["verdict"] != "measure_more":
-        return str(prompts)
-    missing = verdict["more_prompts"]
-    return f"{prompts}, {'some' if missing is None else f'over {MANY}' if missing > MANY else missing} more needed"
+        return ""
+    count = verdict["more_prompts"]
+    return f", {'some' if count is None else f'over {MANY}' if count > MANY else count} more needed"
 
 
 def _predictions(document: Mapping[str, Any]) -> Section:
@@ -82,10 +92,12 @@ def _predictions(document: Mapping[str, Any]) -> Section:
     found, noise = document["accuracy"], document["accuracy"]["control"]
     without = found["cells"] - found["judged"]
     unknown = f", {counted(without, 'cell')} without one" if without else ""
+    wide = sum(inside(cell).endswith(VAGUE) for cell in document["cells"])
+    vague = f", {wide} of them {VAGUE}" if wide else ""
     after = (
         f"Over {counted(found['cells'], 'cell')} by kind of text: median |error| {percent(found['median_error'], '')}, "
         f"worst {percent(found['worst_error'], '')}; "
-        f"{found['inside']} of {found['judged']} stated intervals hold{unknown}. "
+        f"{found['inside']} of {found['judged']} stated intervals hold{vague}{unknown}. "
         f"Plain decoding against itself: median {percent(noise['median'], '')}, worst {percent(noise['worst'], '')}.",
         *_not_run(document),
     )
@@ -114,7 +126,7 @@ def _held_against(cell: Mapping[str, Any]) -> tuple[str, str, str, str]:
         interval(cell["predicted"], "x"),
         interval(cell["measured"], "x"),
         percent(cell["error"]),
-        _inside(cell),
+        inside(cell),
     )
 
 
@@ -218,9 +230,14 @@ def _apart(found: Mapping[str, Any]) -> str:
     return f"{found['prompt']} ({found['arm']}) at token {found['at']}, top two logits {found['gap']:.2g} apart"
 
 
-def _provenance(document: Mapping[str, Any]) -> Section:
+def provenance(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What ran: every draft and k, and the facts that they share."""
+    ran = ", ".join(f"{cell['draft']} with k = {cell['k']}" for cell in document["totals"])
     facts = {name: value for name, value in document["provenance"].items() if value is not None}
+    shared = {name: value for name, value in facts.items() if name not in ("draft", "k", "rule")}
     left_out = {"left out": ", ".join(document["left_out"])} if document["left_out"] else {}
-    return Section(
-        "What ran", (), ("", ""), tuple((name, flat(value)) for name, value in {**facts, **left_out}.items())
-    )
+    return {"drafts": ran} | shared | left_out
+
+
+def _provenance(document: Mapping[str, Any]) -> Section:
+    return Section("What ran", (), ("", ""), tuple((name, flat(value)) for name, value in provenance(document).items()))
