@@ -172,13 +172,16 @@ class Pair:
 
     k drafts are k forwards of the draft over one token, or with one_pass a single one over k (a parallel
     drafter). A tree is a forward per level, over the nodes there that have children; in one pass it is one
-    over depth tokens. Verification is one forward of the target over size + 1 tokens. A round that drafts
-    nothing is a plain step, and pays the overhead [s] all the same. The context is taken as that of the round's
-    start throughout the round.
+    over depth tokens. Verification is one forward of the target over size + 1 tokens. The overhead [s] of a round
+    is one number, which a round that drafts nothing pays all the same, or a sequence: entry d is what a round of d
+    drafted tokens takes beyond its forwards, and a round of more than were measured raises Outside (NaN in a grid).
+    The context is taken as that of the round's start throughout the round.
 
     >>> from specmath.draft import Chain
     >>> Pair(Linear(0.5, 0.125), Linear(0.25, 0.0)).round(Chain(3))
     RoundTime(draft=0.75, verify=1.0, overhead=0.0)
+    >>> Pair(Linear(0.5, 0.125), overhead=(0.0, 0.125, 0.5)).round(Chain(1)).overhead
+    0.125
     """
 
     target: Any
@@ -188,7 +191,7 @@ class Pair:
     one_pass: bool = False
 
     def __post_init__(self):
-        object.__setattr__(self, "overhead", within("overhead", self.overhead))
+        object.__setattr__(self, "overhead", _overhead(self.overhead))
 
     @property
     def provenance(self):
@@ -204,15 +207,23 @@ class Pair:
         """Seconds of one round of `draft`: drafting goes by its forwards, verification by its size."""
         at = {"batch": batch, "context": context}
         verify = each_measured(lambda size: self.target.seconds(size + 1, **at), draft.size)
+        beyond = each_measured(self._beyond, draft.size) if isinstance(self.overhead, tuple) else self.overhead
         if np.ndim(draft.depth) > 0:
-            return RoundTime(each_measured(lambda k: self._drafting(Chain(k), at), draft.depth), verify, self.overhead)
-        return RoundTime(self._drafting(draft, at), verify, self.overhead)
+            return RoundTime(each_measured(lambda k: self._drafting(Chain(k), at), draft.depth), verify, beyond)
+        return RoundTime(self._drafting(draft, at), verify, beyond)
 
     def _drafting(self, draft, at):
         if not draft.depth or self.draft is None:
             return 0.0
         forwards = Counter((draft.depth,) if self.one_pass else draft.forwards)
         return sum(times * self.draft.seconds(n, **at) for n, times in forwards.items())
+
+    def _beyond(self, drafted):
+        """The overhead of a round of so many drafted tokens."""
+        if drafted >= len(self.overhead):
+            asked, known = f"overhead of {drafted} drafted tokens", f"0 to {len(self.overhead) - 1}"
+            raise Outside(f"{asked}: found no measurement, expected {known} drafted tokens; measure it first")
+        return self.overhead[drafted]
 
 
 def priced(cost):
@@ -238,6 +249,16 @@ def _or_nan(function, *at):
         return function(*at)
     except Outside:
         return math.nan
+
+
+def _overhead(given):
+    """A number, or a tuple with one for each count of drafted tokens from 0."""
+    if np.ndim(given) == 0:
+        return within("overhead", given)
+    if np.ndim(given) > 1 or not len(given):
+        found = f"found shape {np.shape(given)}"
+        raise ValueError(f"overhead: {found}, expected a number, or one for each count of drafted tokens from 0")
+    return tuple(within(f"overhead[{d}]", plain(seconds)) for d, seconds in enumerate(given))
 
 
 def _check_provenance(provenance):

@@ -20,7 +20,7 @@ def costs(*, draft=None, step=STEP, name="D"):
     cells = {Cell("target", n, 1, context): step * v for n, v in VERIFY.items() for context in (0, 1000)}
     if draft:
         cells |= {Cell(name, n, 1, context): step * draft * n for n in (1, 2) for context in (0, 1000)}
-    return Costs([Sweep(cells, (1.0, 1.0), (0.0, 0.0))] * 3)
+    return Costs([Sweep(cells, (1.0, 1.0), (0.0,) * (K + 1))] * 3)
 
 
 def header(**changed):

@@ -32,7 +32,7 @@ def test_the_run_object_has_the_keys_of_the_contract(mixed):
     assert set(mixed["cells"][0]) == {"domain", "draft", "k", "predicted", "measured", "error", "inside"}
     assert set(mixed["cells"][0]["predicted"]) == set(mixed["cells"][0]["measured"]) == INTERVAL
     assert {"predicted", "measured", "error"} <= set(mixed["total"])
-    assert {"target", "draft", "overhead"} <= set(mixed["costs"])
+    assert {"target", "draft", "overhead", "overheads"} <= set(mixed["costs"])
     assert {"n", "batch", "context", "seconds"} <= set(mixed["costs"]["target"][0])
     assert set(mixed["gap"]) == {"acceptance", "draft", "verify", "overhead"}
     assert set(mixed["verdicts"]["json"]) == {"verdict", "k", "more_prompts"}

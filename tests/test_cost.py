@@ -174,6 +174,45 @@ def test_a_round_without_a_draft_is_a_plain_step_and_the_overhead(pair):
     assert pair.round(Chain(0)).total == pair.step() + 0.125
 
 
+BY_DRAFTED = (0.0, 0.25, 0.5, 2.0)
+
+
+def test_an_overhead_by_drafted_tokens_is_paid_by_each_round_for_its_own():
+    pair = Pair(Linear(1.0, 0.5), Linear(0.25, 0.125), overhead=np.array(BY_DRAFTED))
+    assert [pair.round(Chain(d)).overhead for d in range(4)] == list(BY_DRAFTED)
+    assert pair.round(Chain(0)).total == pair.step()
+    assert pair.round(Tree((-1, 0, 0))).overhead == BY_DRAFTED[2], "two drafted tokens, one level"
+    asked = "overhead of 4 drafted tokens: found no measurement, expected 0 to 3 drafted tokens; measure it first"
+    with pytest.raises(Outside, match=asked):
+        pair.round(Chain(4))
+
+
+def test_an_overhead_by_drafted_tokens_over_a_grid_of_depths_equals_its_cells():
+    time = Pair(Linear(1.0, 0.5), overhead=list(BY_DRAFTED)).round(Chain([3, 1, 4, -1, 0]))
+    assert np.array_equal(time.overhead, [2.0, 0.25, math.nan, math.nan, 0.0], equal_nan=True)
+    assert np.array_equal(time.total, [5.0, 2.25, math.nan, math.nan, 1.5], equal_nan=True)
+    grid = Pair(Linear(1.0, 0.5, 0.25), overhead=BY_DRAFTED).round(Chain([[1], [2]]), context=np.array([0, 4, 8]))
+    assert grid.total.tolist() == [[2.25, 3.25, 4.25], [3.0, 4.0, 5.0]]
+
+
+def test_an_overhead_by_drafted_tokens_keeps_fractions():
+    assert Pair(Linear(1, 1), overhead=[0, Fraction(1, 3)]).round(Chain(1)).overhead == Fraction(1, 3)
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ([0.0, -1.0], r"overhead\[1\]: found -1.0, expected a number in \[0, infinity\)"),
+        ([0.0, math.nan], r"overhead\[1\]: found nan"),
+        ([], r"overhead: found shape \(0,\), expected a number, or one for each count of drafted tokens from 0"),
+        ([[0.0, 1.0]], r"overhead: found shape \(1, 2\)"),
+    ],
+)
+def test_an_overhead_that_is_none_is_refused(bad, said):
+    with pytest.raises(ValueError, match=said):
+        Pair(Linear(1.0, 0.5), overhead=bad)
+
+
 def test_the_models_of_a_pair_see_the_batch_and_the_context():
     columns = [1, 4], [2, 2], [64, 64], [0.5, 0.75]
     pair = Pair(Table(*columns, provenance="measured"))

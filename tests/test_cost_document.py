@@ -18,7 +18,7 @@ def table(seconds, *, lengths=(1, 2, 3, 5), batches=(1, 4), contexts=(100, 400))
         for b in batches
         for c in contexts
     }
-    return Costs([Sweep(cells, (1.0, 1.0), (0.0, 0.0))] * 3)
+    return Costs([Sweep(cells, (1.0, 1.0), (0.0,) * max(lengths))] * 3)
 
 
 def found(seconds, **shape):

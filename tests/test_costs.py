@@ -2,11 +2,15 @@ import json
 
 import pytest
 
+from specmath.cost import Outside
+from specmath.draft import Chain
 from validate import costs
 from validate.costs import Cell, Costs, Sweep
 
+OLD = [json.dumps({"format": "specmath.costs", "version": version}) for version in (1, 2)]
 
-def sweep(scale=1.0, *, accept=(0.001, 0.003)):
+
+def sweep(scale=1.0, *, accept=(0.001, 0.0015, 0.003)):
     seconds = {("target", 1): 1.0, ("target", 2): 1.6, ("target", 3): 1.5, ("draft", 1): 0.25, ("draft", 2): 0.5}
     cells = {
         Cell(model, n, 1, context): scale * (value + context / 1000)
@@ -36,6 +40,14 @@ def test_sweeps_over_different_cells_are_no_table(tmp_path):
         costs.read(path)
 
 
+def test_sweeps_that_accepted_other_drafts_are_no_table(tmp_path):
+    path = tmp_path / "costs.jsonl"
+    write(path, sweep())
+    write(path, sweep(accept=(0.001, 0.003)))
+    with pytest.raises(ValueError, match=r"costs\.jsonl:3: found other shapes than in line 2, expected the same"):
+        costs.read(path)
+
+
 def test_the_table_holds_medians_and_keeps_the_jags():
     pair = Costs([sweep(1.0), sweep(1.0), sweep(50.0)]).pair("draft")
     drawing = 0.001
@@ -44,9 +56,18 @@ def test_the_table_holds_medians_and_keeps_the_jags():
     assert pair.draft.seconds(1, context=150) - drawing == pytest.approx(0.4)
 
 
-def test_the_overhead_is_what_accepting_a_draft_costs_beyond_one_token():
-    assert Costs([sweep(), sweep(accept=(0.002, 0.006)), sweep()]).overhead == pytest.approx(0.002)
-    assert Costs([sweep(accept=(0.003, 0.001))]).overhead == 0
+def test_the_overhead_is_what_accepting_so_many_drafts_costs_beyond_one_token():
+    found = Costs([sweep(), sweep(accept=(0.002, 0.009, 0.006)), sweep()])
+    assert found.overheads == pytest.approx([0, 0.0005, 0.002])
+    assert found.overhead == found.overheads[-1]
+    assert Costs([sweep(accept=(0.003, 0.004, 0.001))]).overheads == pytest.approx([0, 0.001, 0])
+
+
+def test_every_round_pays_for_accepting_its_own_drafts():
+    pair = Costs([sweep()]).pair("draft")
+    assert [pair.round(Chain(d), context=100).overhead for d in range(3)] == pytest.approx([0, 0.0005, 0.002])
+    with pytest.raises(Outside, match="overhead of 3 drafted tokens: found no measurement, expected 0 to 2"):
+        Costs([sweep()]).pair("lookup")._beyond(3)
 
 
 def test_the_drift_is_the_repeated_cells_second_time_over_its_first():
@@ -88,19 +109,20 @@ def test_a_file_that_a_full_disk_left_without_a_line_holds_no_sweep(tmp_path, le
     assert costs.read(path).sweeps == []
 
 
-def test_a_broken_line_is_named_by_its_number(tmp_path):
+@pytest.mark.parametrize("broken", ["{}", '{"cells": [], "control": [1, 1], "accept": []}'])
+def test_a_broken_line_is_named_by_its_number(tmp_path, broken):
     path = tmp_path / "costs.jsonl"
     write(path, sweep())
     with path.open("a") as file:
-        file.write("{}\n")
+        file.write(broken + "\n")
     with pytest.raises(ValueError, match=r"costs\.jsonl:3: found no sweep"):
         costs.read(path)
 
 
-@pytest.mark.parametrize("head", [json.dumps({"format": "specmath.costs", "version": 1}), "hello", "[]"])
+@pytest.mark.parametrize("head", [*OLD, "hello", "[]"])
 def test_another_version_or_format_is_refused_in_one_line(tmp_path, head):
     path = tmp_path / "costs.jsonl"
     path.write_text(head + "\n")
-    with pytest.raises(ValueError, match=r"expected specmath\.costs version 2|found no JSON object") as caught:
+    with pytest.raises(ValueError, match=r"expected specmath\.costs version 3|found no JSON object") as caught:
         costs.read(path)
     assert "\n" not in str(caught.value)

@@ -76,6 +76,13 @@ def test_the_overhead_of_a_draft_is_paid_by_rounds_that_drafted():
     assert fit.predicted_speedup(sample(a_1=[MISS, ALWAYS]), pair, k=4).value == pytest.approx(6 / (1 + 2))
 
 
+def test_a_round_pays_the_overhead_of_what_it_drafted_itself():
+    pair = replace(runs.costs().pair("lookup"), overhead=(9.0, 0.125, 0.25, 0.5, 1.0))
+    (of,) = sample(a_1=[(1, 1), MISS, (4, 0), (2, 2)]).prompts
+    assert [time.overhead for time in fit.round_times(of.spec, pair, 4)] == [0.125, 0.0, 1.0, 0.25]
+    assert [time.overhead for time in fit.round_times(of.spec, pair, 2)] == [0.125, 0.0, 0.25, 0.25]
+
+
 def test_a_round_cut_at_k_is_fully_accepted_where_its_first_k_drafts_were():
     trace = runs.trace({"a-1": [(4, 2), (4, 2)]}, draft=0.1, head=runs.header(draft="D"))
     times = fit.round_times(fit.sample_of(trace).prompts[0].spec, runs.costs(draft=0.1).pair("D"), 2)

@@ -82,6 +82,14 @@ def test_redrawn_sweeps_are_priced_as_if_each_had_been_a_table_of_its_own():
         assert quick._redrawn[1][i] == pytest.approx(parts.seconds)
 
 
+def test_a_draft_that_finds_one_token_pays_for_accepting_one_whatever_the_deepest_would_cost():
+    prices = runs.costs()
+    prices.sweeps[:] = [replace(sweep, accept=(0.0, 0.125, 64.0, 64.0, 64.0)) for sweep in prices.sweeps]
+    single = replace(draft(), lengths=(np.ones(TOKENS, dtype=int),) * 24)
+    found = one(prediction.predict(texts(), [single], prices, [K], greedy=True)).breakdown
+    assert 0.1 < found.overhead < 0.125, "the last token of the budget is a plain step"
+
+
 TERMS = ("_table", "_sweeps", "_run", "_level", "_acceptance", "_coins")
 
 

@@ -223,6 +223,7 @@ class TestPrices:
         [1.0, 1.5, 1.75, 2.5, 2.0, 2.5, 2.75, 3.5],
         provenance="measured",
     )
+    OVERHEADS = (0.0, 0.0625, 0.25, 0.5)
     DRAFT = Table([1, 2] * 2, [1] * 4, [0, 0, 1000, 1000], [0.25, 0.375, 0.25, 0.375], provenance="measured")
 
     def walked(self, accepted, n, context, pair, k, *, budget, lengths=None):
@@ -233,7 +234,7 @@ class TestPrices:
             place = context + 1 + at
             if depth:
                 draft = depth * 0.25 + (0.125 if late else 0) if pair.draft else 0
-                sums += draft, self.TARGET.seconds(depth + 1, context=place), pair.overhead
+                sums += draft, self.TARGET.seconds(depth + 1, context=place), pair.overhead[depth]
             else:
                 sums[1] += self.TARGET.seconds(1, context=place)
             taken = 0
@@ -247,7 +248,7 @@ class TestPrices:
     @pytest.mark.parametrize("k", [1, 2, 3])
     def test_a_model_drafts_rounds_cost_what_they_cost_one_by_one(self, k, end):
         coins = np.array([1, 1, 1, 0, 1, 1, 0, 0, 1, 1, 1, 1])
-        pair, one = Pair(self.TARGET, self.DRAFT, overhead=0.0625), text(context=50, tokens=12, end=end)
+        pair, one = Pair(self.TARGET, self.DRAFT, overhead=self.OVERHEADS), text(context=50, tokens=12, end=end)
         found = profile([coins], texts=(one,))
         parts = priced(found.replay, found.draft, (one,), pair, k)
         expected = self.walked([coins] * k, 12, 50, pair, k, budget=end == "budget")
@@ -257,7 +258,7 @@ class TestPrices:
     def test_a_lookup_pays_for_what_it_found_and_nothing_for_a_miss(self):
         coins = np.array([[1, 0, 0, 1, 0, 1], [0, 1, 0, 0, 1, 0]])
         lengths = np.array([2, 1, 0, 2, 1, 1])
-        pair, one = Pair(self.TARGET, overhead=0.0625), text(context=50, tokens=6)
+        pair, one = Pair(self.TARGET, overhead=self.OVERHEADS), text(context=50, tokens=6)
         found = profile([coins], texts=(one,), lengths=[lengths], k_max=2)
         parts = priced(found.replay, found.draft, (one,), pair, 2)
         expected = self.walked(coins, 6, 50, pair, 2, budget=False, lengths=lengths)

@@ -1,6 +1,7 @@
 """The quotient, its best depth and its break-even, against the published and the exact numbers."""
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -21,7 +22,7 @@ from specmath.acceptance import (
 )
 from specmath.cost import Linear, Outside, Pair, Ratio, Table
 from specmath.draft import Chain, Tree
-from specmath.speedup import best_k, block_efficiency, break_even, evaluate, fleet, speedup
+from specmath.speedup import BestK, best_k, block_efficiency, break_even, evaluate, fleet, speedup
 from specmath.tree_search import optimal_tree
 
 FRACTIONS = st.integers(1, 20).flatmap(lambda d: st.integers(0, d).map(lambda n: Fraction(n, d)))
@@ -462,3 +463,16 @@ def test_a_forward_that_takes_no_time_in_one_cell_is_nan_there():
     found = speedup(0.8, 2, Pair(Linear([0, 1], 0)))
     assert math.isnan(found[0])
     assert found[1] == pytest.approx(2.44)
+
+
+def test_an_overhead_by_drafted_tokens_is_weighed_by_the_rounds_that_draft_them():
+    """Speedups, grids over k and the best k are those of one number per depth; a depth beyond it is no candidate."""
+    by_drafted = (0.0, 0.125, 0.25, 4.0)
+    pair = Pair(Linear(1.0, 0.0), Linear(0.125, 0.0), overhead=by_drafted)
+    one_by_one = [speedup(0.75, k, replace(pair, overhead=by_drafted[k])) for k in (1, 2, 3)]
+    assert speedup(0.75, np.array([1, 2, 3]), pair).tolist() == one_by_one
+    assert math.isnan(speedup(0.75, np.array([4]), pair)[0])
+    assert best_k(0.75, pair) == BestK(2, one_by_one[1])
+    assert evaluate(HitMiss(0.5, 0.75), 2, pair).round_time == 0.5 * 1.0 + 0.5 * (1.0 + 0.25 + 0.25)
+    with pytest.raises(Outside, match="overhead of 4 drafted tokens"):
+        speedup(0.75, 4, pair)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -357,7 +358,14 @@ def test_what_is_timed_for_accepting_a_draft_is_accepting_all_of_it(monkeypatch,
     judged, judge = [], Decoder.judge
     monkeypatch.setattr(Decoder, "judge", lambda *given: judged.append(judge(*given)) or judged[-1])
     bench(Shapes((1, 3), (5,)), sampler=sampler).sweep()
-    assert [(len(emitted), accepted) for emitted, accepted, _ in judged] == [(1, 0), (4, 3)]
+    assert [(len(emitted), accepted) for emitted, accepted, _ in judged] == [(1, 0), (2, 1), (3, 2), (4, 3)]
+
+
+def test_sweeps_say_under_which_sampler_accepting_was_timed():
+    sampler = Sampler(temperature=0.7, top_p=0.9)
+    sampled = bench(Shapes((1, 3), (5,)), sampler=sampler).measured["sampler"]
+    assert sampled == {"temperature": 0.7, "top_k": 0, "top_p": 0.9, "min_p": 0.0}
+    assert bench(Shapes((1, 3), (5,))).measured["sampler"] == asdict(Sampler())
 
 
 def test_a_context_that_the_models_do_not_hold_is_refused():
@@ -370,6 +378,7 @@ def test_costs_of_a_study_span_the_contexts_of_its_prompts(tmp_path):
     cells = costs.read(tmp_path / costs.FILE).sweeps[0].cells
     assert {c.context for c in cells} == {9, 15 + 12}
     assert {(c.model, c.n) for c in cells} == {("target", n) for n in (1, 2, 3, 4)} | {("friend", 1), ("friend", 2)}
+    assert costs.read(tmp_path / costs.FILE).measured["sampler"] == asdict(Sampler())
 
 
 def test_steps_tell_their_stages(tmp_path):

@@ -1,8 +1,8 @@
 """Measured seconds of forwards, sweep by sweep, in JSON Lines; what a cost table is made of.
 
-Line 1 is {"format": "specmath.costs", "version": 2} with the target, the drafts and the machine that were measured;
-then one sweep per line: [model, n, batch, context, seconds] of every cell, the repeated control cell's two times, and
-the seconds of accepting one token and a full draft.
+Line 1 is {"format": "specmath.costs", "version": 3} with the target, the drafts, the machine and the sampler that were
+measured; then one sweep per line: [model, n, batch, context, seconds] of every cell, the repeated control cell's two
+times, and the seconds of drawing one token and of accepting 1 to k drafts, of one sequence.
 """
 
 import pathlib
@@ -15,7 +15,7 @@ import numpy as np
 from specmath.cost import Pair, Table
 from validate import jsonl
 
-FORMAT, VERSION, FILE = "specmath.costs", 2, "costs.jsonl"
+FORMAT, VERSION, FILE = "specmath.costs", 3, "costs.jsonl"
 TARGET, FREE = "target", ("lookup", "ngram")  # drafts from text need no forward
 
 
@@ -30,11 +30,11 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Sweep:
-    """Every cell timed once; `control` is one cell's first and second time; `accept` of one row and of k + 1 rows."""
+    """Every cell timed once; `control` is one cell's first and second time; `accept` by drafts, 0 drawing a token."""
 
     cells: dict[Cell, float]
     control: tuple[float, float]
-    accept: tuple[float, float]
+    accept: tuple[float, ...]
 
 
 class Costs:
@@ -80,17 +80,23 @@ class Costs:
                 timed = ", ".join(self.models) or "nothing"
                 raise ValueError(f"costs: found times of {timed}, expected those of {model}: measure them too")
         tables = [self.table(model) for model in needed]
-        return Pair(*tables, overhead=self.overhead)
+        return Pair(*tables, overhead=self.overheads)
 
     @property
     def drawing(self) -> float:
         """Seconds from logits to one token."""
-        return float(np.median([one for one, _ in (s.accept for s in self.sweeps)]))
+        return float(np.median([s.accept[0] for s in self.sweeps]))
+
+    @property
+    def overheads(self) -> list[float]:
+        """Seconds that accepting d drafts takes longer than drawing one token, d from 0."""
+        accept = np.array([s.accept for s in self.sweeps])
+        return np.maximum(0.0, np.median(accept - accept[:, :1], axis=0)).tolist()
 
     @property
     def overhead(self) -> float:
         """Seconds that accepting a full draft takes longer than drawing one token."""
-        return max(0.0, float(np.median([full - one for one, full in (s.accept for s in self.sweeps)])))
+        return self.overheads[-1]
 
     @property
     def drift(self) -> float:
@@ -121,7 +127,7 @@ def of_records(lines: list[dict[str, Any]], path: pathlib.Path) -> list[Sweep]:
     """The sweeps that lines hold; ValueError naming path and line where one holds none, or other shapes than others."""
     sweeps = [_sweep(line, f"{path}:{number}") for number, line in enumerate(lines, start=2)]
     for number, sweep in enumerate(sweeps, start=2):
-        if sweep.cells.keys() != sweeps[0].cells.keys():
+        if (sweep.cells.keys(), len(sweep.accept)) != (sweeps[0].cells.keys(), len(sweeps[0].accept)):
             raise ValueError(f"{path}:{number}: found other shapes than in line 2, expected the same: measure anew")
     return sweeps
 
@@ -140,6 +146,7 @@ def read(path: pathlib.Path) -> Costs:
 def _sweep(line: Mapping[str, Any], place: str) -> Sweep:
     try:
         cells = {Cell(*shape): seconds for *shape, seconds in line["cells"]}
-        return Sweep(cells, tuple(line["control"]), tuple(line["accept"]))
+        drawing, *accepting = line["accept"]
+        return Sweep(cells, tuple(line["control"]), (drawing, *accepting))
     except (ValueError, TypeError, KeyError):
         raise ValueError(f"{place}: found no sweep, expected one per line as specmath wrote them") from None

@@ -6,7 +6,7 @@ machine as what it predicts. One cache serves all cells of a model: the context 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -43,11 +43,11 @@ class Shapes:
 
 
 class CostBench:
-    """Times forwards of the target and every draft model over some shapes, and the acceptance of the deepest k.
+    """Times forwards of the target and every draft model over some shapes, and the acceptance of 0 to k drafts.
 
     `cells` are those that fit the memory: a batch that does not is left out, which `say` is told. `measured` says whose
-    times they are: models, machine and shapes, which sweeps to be gone on with have to share. Raises ValueError for a
-    context that the models do not hold, and where not even the smallest batch fits.
+    times they are: models, sampler, machine and shapes, which sweeps to be gone on with have to share. Raises
+    ValueError for a context that the models do not hold, and where not even the smallest batch fits.
     """
 
     def __init__(self, models: Models, settings: Settings, shapes: Shapes, say: Callable[[str], None] = print) -> None:
@@ -72,6 +72,7 @@ class CostBench:
         ]
         shaped = {name: list(getattr(shapes, name)) for name in ("lengths", "contexts", "draft_lengths")}
         about = {"target": settings.target, "drafts": list(models.drafts), "dummy_weights": settings.dummy_weights}
+        about |= {"sampler": asdict(settings.sampler)}
         self.measured = about | settings.machine | shaped | {"batches": batches}
 
     def warm(self) -> None:
@@ -83,7 +84,7 @@ class CostBench:
         order = [self.cells[i] for i in self._rng.permutation(len(self.cells))]
         cells = {cell: self._forward(cell) for cell in order}
         control = cells[self.cells[0]], self._forward(self.cells[0])
-        return Sweep(cells, control, (self._accept(0), self._accept(self._decoder.k)))
+        return Sweep(cells, control, tuple(self._accept(drafted) for drafted in range(self._decoder.k + 1)))
 
     def _fitting(self, loaded: dict[str, Loaded]) -> list[int]:
         """The batches whose largest forwards fit, tried from the largest, so that its cache serves the others."""
