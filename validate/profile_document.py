@@ -1,5 +1,6 @@
 """What a profile says, as the JSON object of `specmath profile`."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,6 +13,9 @@ from validate.profile import Band, DraftProfile, by_context, by_copy, by_positio
 from validate.sampler import Sampler
 from validate.scores import DraftScores, Score
 from validate.texts import Text, digest
+
+PRICES = ("target", "device", "dtype", "sampler", "dummy_weights")  # what a costs file says of whom it measured
+GREEDY, MEASURED = "greedy", "own-costs.jsonl"
 
 
 @dataclass(frozen=True)
@@ -41,19 +45,24 @@ class Best:
     speedup: Estimate | None
 
 
-def profile_document(scored: Scored, pairs_of: Mapping[str, Pair], k_max: int, source: str) -> dict[str, Any]:
+def profile_document(
+    scored: Scored, pairs_of: Mapping[str, Pair], k_max: int, source: str, measured: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Acceptance of every draft at every depth; speedups at the prices of each draft's own pair, None without.
 
-    Raises ValueError where there is no text to speak of.
+    `measured` says whose prices they are; those of another target or sampler are shown and decide nothing. Raises
+    ValueError where there is no text to speak of.
     """
     profiles = scored.profiles(k_max)
     found = origin(scored.scores, greedy=scored.sampler.temperature == 0, tie=TIE_LOGITS.get(scored.dtype, 1e-3))
     best = _best(profiles, pairs_of)
-    verdict, reason, then = _conclusion(best, scored.texts, own=found.own, priced=any(pairs_of.values()))
+    prices = None if measured is None else {name: measured.get(name) for name in PRICES}
+    verdict, reason, then = _conclusion(best, scored, prices, own=found.own)
     tokens = sum(text.tokens for text in scored.texts)
     return nulled(
         envelope("profile", verdict, reason, then)
         | {"target": scored.target, "sampler": asdict(scored.sampler), "source": source}
+        | {"prices": prices}
         | {"text": {"prompts": len(scored.texts), "tokens": tokens, "sha256": digest(scored.texts)}}
         | {"own_text": asdict(found) | {"own": found.own}, "best": best}
         | {"drafts": [_draft(profile, pairs_of.get(profile.draft.name)) for profile in profiles]}
@@ -119,16 +128,19 @@ def _best(profiles: Sequence[DraftProfile], pairs_of: Mapping[str, Pair]) -> Bes
     return max(candidates, key=lambda c: c.block_efficiency.value)
 
 
-def _conclusion(best: Best, texts: Sequence[Text], *, own: bool, priced: bool) -> tuple[str, str, str]:
-    """Verdict, reason and what next; foreign text decides nothing."""
+def _conclusion(best: Best, scored: Scored, prices: Mapping[str, Any] | None, *, own: bool) -> tuple[str, str, str]:
+    """Verdict, reason and what next; foreign text decides nothing, and foreign prices neither."""
     spent = f"{best.draft} with k = {best.k} emits {best.block_efficiency.value:.2f} tokens per round"
     if not own:
         doubt = "the text cannot be the target's own under this sampler, so its acceptance is another quantity"
         return "measure_more", doubt, "score what the target wrote: specmath profile without --text, or its own logs"
     if best.speedup is None:
-        lacking = "the costs given hold none of its forwards" if priced else "what a round costs is not known"
-        return "measure_more", f"{spent}, and {lacking}", _to_measure(best.k, texts)
+        lacking = "the costs given hold none of its forwards" if prices else "what a round costs is not known"
+        return "measure_more", f"{spent}, and {lacking}", _to_measure(best, scored)
     value, low, high = best.speedup.value, best.speedup.low, best.speedup.high
+    foreign = _differing(scored, prices or {})
+    if foreign:
+        return "measure_more", f"{spent}, {times(value)} at prices that are {foreign}", _to_measure(best, scored)
     reason = f"{spent}, {times(value)} at the prices of the cost table"
     if low > 1:
         return "use", reason, f"decode for real: specmath run --draft {best.draft} --k {best.k}"
@@ -141,11 +153,35 @@ def _conclusion(best: Best, texts: Sequence[Text], *, own: bool, priced: bool) -
     )
 
 
-def _to_measure(k: int, texts: Sequence[Text]) -> str:
-    shortest = min(len(text.context) for text in texts)
-    longest = max(len(text.context) + len(text.output) for text in texts)
-    options = f"--k {k} --context {shortest},{longest} --out FILE"
-    return f"measure it: specmath cost {options} with the same target and draft, then --costs FILE"
+def _differing(scored: Scored, prices: Mapping[str, Any]) -> str:
+    """Whose prices they are, where that is not what was scored; machine and dtype may be others on purpose."""
+    found = []
+    if not prices.get("dummy_weights") and prices.get("target") != scored.target:
+        found.append(f"of {prices.get('target') or 'an unknown target'} and not of {scored.target}")
+    under, asked = prices.get("sampler"), _options(asdict(scored.sampler))
+    if under is None or _options(under) != asked:
+        known = "an unknown sampler" if under is None else _options(under) or GREEDY
+        found.append(f"under {known} and not {asked or GREEDY}")
+    return ", and ".join(found)
+
+
+def _options(sampler: Mapping[str, Any]) -> str:
+    """The options of the command line that choose a sampler; none where it is greedy, whatever else is given."""
+    if sampler["temperature"] == 0:
+        return ""
+    default = asdict(Sampler())
+    chosen = {name: value for name, value in sampler.items() if value != default[name]}
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in chosen.items())
+
+
+def _to_measure(best: Best, scored: Scored) -> str:
+    """The command that measures what the best draft would cost, over the contexts of the texts."""
+    shortest = min(len(text.context) for text in scored.texts)
+    longest = max(len(text.context) + len(text.output) for text in scored.texts)
+    models = f"--target {shlex.quote(scored.target)} --draft {shlex.quote(best.draft)}"
+    sampler = _options(asdict(scored.sampler))
+    options = " ".join(filter(None, (models, f"--k {best.k} --context {shortest},{longest}", sampler)))
+    return f"measure it: specmath cost {options} --out {MEASURED}, then profile with --costs {MEASURED}"
 
 
 def _domains(profile: DraftProfile) -> list[str]:
