@@ -68,7 +68,7 @@ def measured(settings, shapes, place, records, ends):
     if len(journal.records) < SWEEPS:
         return None
     draft = pathlib.Path(settings.drafts[0]).stem
-    taken = Costs(costs.of_records(journal.records, journal.path))
+    taken = Costs(costs.of_records(journal.records, journal.path), bench.measured)
     record = cost_document(taken, settings.drafts[0], K, settings.machine | {"weights": "dummy"})
     record |= {"target": name.removesuffix(f"-{draft}"), "draft": draft, "versions": versions()}
     record |= {"date": f"{datetime.now(UTC):%Y-%m-%d}"}

@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 
@@ -398,6 +399,7 @@ class FakeBench:
 
     def __init__(self, models, settings, shapes, say):
         self.measured = {"drafts": list(settings.drafts), "contexts": self.contexts}
+        self.measured |= {"sampler": asdict(settings.sampler)}
 
     def warm(self):
         """Nothing to warm."""
@@ -417,6 +419,34 @@ def bench(monkeypatch):
     monkeypatch.setattr("validate.commands.cost.Models", lambda settings: settings)
     monkeypatch.setattr("validate.commands.cost.CostBench", lambda *given: asked.append(given[2]) or FakeBench(*given))
     return asked
+
+
+def test_cost_takes_the_sampler_that_accepting_is_timed_under(command, bench, tmp_path):
+    asked = ("cost", "--device", "cpu", "--repeats", "1", "--out", tmp_path / costs.FILE)
+    sampler = ("--temperature", "0.7", "--top-k", "9", "--top-p", "0.9", "--min-p", "0.1")
+    _, out, _ = command(*asked, *sampler, "--json")
+    expected = {"temperature": 0.7, "top_k": 9, "top_p": 0.9, "min_p": 0.1}
+    assert one_object(out)["sampler"] == costs.read(tmp_path / costs.FILE).measured["sampler"] == expected
+    code, _, err = command(*asked)
+    assert code == 2
+    assert 'found sampler {"temperature": 0.7' in err.splitlines()[-1]
+    assert command("cost", "--device", "cpu", "--top-p", "0")[0] == 2
+
+
+def test_cost_without_k_or_lengths_measures_what_larger_k_need_and_asks_about_four(command, bench):
+    _, out, _ = command("cost", "--device", "cpu", "--repeats", "1", "--json")
+    assert list(bench[0].lengths) == [*range(1, 10), 13, 17, 25, 33]
+    assert one_object(out)["k"] == 4
+
+
+def test_cost_answers_for_the_k_that_was_asked_for_among_its_lengths(command, bench):
+    _, out, _ = command("cost", "--k", "2", "--lengths", "1-5", "--device", "cpu", "--repeats", "1", "--json")
+    assert one_object(out)["k"] == 2
+    code, _, err = command("cost", "--k", "3", "--lengths", "1,2,5", "--device", "cpu", "--repeats", "1")
+    assert (code, err.splitlines()[-1]) == (
+        2,
+        "specmath: --lengths: found '1,2,5', expected 4 among them for --k 3: add it",
+    )
 
 
 def test_cost_prints_the_table_and_json_its_object(command, bench):

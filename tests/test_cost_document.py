@@ -1,12 +1,15 @@
 """The cost table by batch and context: plain steps, where a forward stays flat, and the linear form beside it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from specmath.cost import Linear
 from tests import runs
-from validate.cost_document import cost_document
+from validate.cost_document import _break_even, cost_document
 from validate.costs import Cell, Costs, Sweep
+from validate.document import nulled
 
 
 def table(seconds, *, lengths=(1, 2, 3, 5), batches=(1, 4), contexts=(100, 400)):
@@ -58,3 +61,38 @@ def test_every_batch_and_context_has_its_own_plain_step():
 )
 def test_a_forward_is_flat_up_to_the_first_that_costs_more_than_a_tenth(v, flat_to):
     assert {step["flat_to"] for step in found(lambda n, b, c: v[n])["plain_steps"]} == {flat_to}
+
+
+def priced(accept, draft="draft", **shape):
+    """Forwards of one second per token and sequence, so that drawing and accepting show."""
+    costs = table(lambda n, b, c: n * b, **shape)
+    costs.sweeps[:] = [replace(sweep, accept=accept) for sweep in costs.sweeps]
+    return cost_document(costs, draft, 4, {})
+
+
+def test_plain_steps_are_those_that_rounds_are_priced_at():
+    """Drawing a token takes .5 s after every forward, of the draft too."""
+    found = priced((0.5, 0.5, 0.5, 0.5, 0.5))["plain_steps"]
+    assert [at["v"]["5"] for at in found if at["batch"] == 1] == pytest.approx([5.5 / 1.5] * 2)
+    assert [at["c"] for at in found if at["batch"] == 4] == pytest.approx([0.9 / 4.5] * 2)
+
+
+def test_a_round_of_k_pays_for_accepting_k_and_not_for_the_deepest():
+    """k = 4: accepting four drafts takes 1 s, accepting the eight of the deepest 64 s."""
+    found = priced((0.0, 0.25, 0.5, 0.75, 1.0, 8.0, 16.0, 32.0, 64.0), "lookup", lengths=(1, 2, 3, 5, 9))
+    assert found["plain_steps"][0]["full_acceptance"] == pytest.approx(5 / (5 + 1))
+    assert (found["overhead"], found["overheads"][4], found["overhead_batch"]) == (64.0, 1.0, 1)
+
+
+def test_at_full_acceptance_the_draft_model_catches_up_in_every_round_and_to_break_even_in_a_share_of_them():
+    """Target 1 s flat, draft .1 s a token: a round of four takes 1.4, and .1 more after a full one."""
+    for at in found(lambda n, b, c: 1.0 if n > 2 else float(n))["plain_steps"]:
+        assert at["full_acceptance"] == pytest.approx(5 / 1.5)
+        assert sum(at["break_even"] ** i for i in range(5)) == pytest.approx(1.4 + 0.1 * at["break_even"] ** 4)
+
+
+@pytest.mark.parametrize(
+    ("spent", "late", "alpha"), [(5.0, 0.0, 1.0), (4.9, 0.2, None), (0.9, 0.5, 0.0), (4.0, 1.0, 1.0)]
+)
+def test_the_break_even_ends_where_full_acceptance_does(spent, late, alpha):
+    assert nulled(_break_even(4, spent, late)) == (alpha if alpha is None else pytest.approx(alpha))

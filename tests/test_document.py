@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from specmath.speedup import break_even
 from tests import runs
 from validate.cost_document import cost_document
 from validate.document import nulled, significant, speedup_document, times
@@ -122,9 +123,12 @@ def test_the_cost_object_has_the_keys_of_the_contract_and_the_raw_table():
 def test_the_break_even_of_a_cost_table_is_where_the_closed_form_pays_exactly():
     found = cost_document(runs.costs(draft=0.1), "D", runs.K, {})["plain_steps"][0]
     assert (found["v"]["5"], found["c"]) == (1.5, pytest.approx(0.1))
-    assert found["full_acceptance"] == pytest.approx(5 / 1.9)
+    assert found["full_acceptance"] == pytest.approx(5 / (1.9 + 0.1)), "and the last token of the round before is read"
     alpha = found["break_even"]
-    assert sum(alpha**i for i in range(5)) == pytest.approx(1.9)
+    assert sum(alpha**i for i in range(5)) == pytest.approx(1.9 + 0.1 * alpha**4)
+    free = cost_document(runs.costs(), "lookup", runs.K, {})["plain_steps"][0]
+    assert free["full_acceptance"] == pytest.approx(5 / 1.5)
+    assert free["break_even"] == pytest.approx(break_even(c=0, k=4, o=0.5))
 
 
 def test_a_cost_table_alone_says_no_where_full_acceptance_would_not_pay_and_else_asks_for_acceptance():

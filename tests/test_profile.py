@@ -216,13 +216,16 @@ def scored_under(p, chance):
 class TestPrices:
     """A table whose every forward has its own price, so that a wrong one shows."""
 
-    TARGET = Table(
-        [1, 2, 3, 4] * 2,
-        [1] * 8,
-        [0] * 4 + [1000] * 4,
-        [1.0, 1.5, 1.75, 2.5, 2.0, 2.5, 2.75, 3.5],
-        provenance="measured",
+    COLUMNS = tuple(
+        np.array(column)
+        for column in (
+            [1, 2, 3, 4] * 2,
+            [1] * 8,
+            [0] * 4 + [1000] * 4,
+            [1.0, 1.5, 1.75, 2.5, 2.0, 2.5, 2.75, 3.5],
+        )
     )
+    TARGET = Table(*COLUMNS, provenance="measured")
     OVERHEADS = (0.0, 0.0625, 0.25, 0.5)
     DRAFT = Table([1, 2] * 2, [1] * 4, [0, 0, 1000, 1000], [0.25, 0.375, 0.25, 0.375], provenance="measured")
 
@@ -263,6 +266,27 @@ class TestPrices:
         parts = priced(found.replay, found.draft, (one,), pair, 2)
         expected = self.walked(coins, 6, 50, pair, 2, budget=False, lengths=lengths)
         np.testing.assert_allclose([parts.draft[0], parts.verify[0], parts.overhead[0], parts.plain[0]], expected)
+
+    def test_a_round_that_the_budget_cut_short_is_verified_at_the_next_larger_length_measured(self):
+        """k = 3 over n = 1, 2, 4: two drafts before the budget are verified at the price of three, drafted as two."""
+        coins, kept = np.array([0, 0, 0, 0, 0, 0]), [0, 1, 3, 4, 5, 7]
+        sparse = Table(*(column[kept] for column in self.COLUMNS), provenance="measured")
+        pair, one = Pair(sparse, self.DRAFT, overhead=self.OVERHEADS), text(context=50, tokens=6, end="budget")
+        found = profile([coins], texts=(one,))
+        parts = priced(found.replay, found.draft, (one,), pair, 3)
+        verify = [self.TARGET.seconds(n, context=51 + at) for at, n in enumerate((4, 4, 4, 4, 2, 1))]
+        assert parts.verify[0] == pytest.approx(sum(verify))
+        assert parts.draft[0] == pytest.approx(0.25 * (3 + 3 + 3 + 2 + 1))
+        assert parts.overhead[0] == pytest.approx(3 * 0.5 + 0.25 + 0.0625)
+
+    def test_only_the_budget_may_cut_a_round_to_a_length_that_was_not_measured(self):
+        sparse = Pair(Table(*(column[[0, 1, 3, 4, 5, 7]] for column in self.COLUMNS), provenance="measured"))
+        budget = (text(context=50, tokens=6, end="budget"),)
+        assert profile([np.zeros(6)], texts=budget).speedup(3, sparse) is not None
+        assert profile([np.zeros(6)], texts=budget).speedup(2, sparse) is None, "full depth"
+        found_two = profile([np.zeros((3, 6))], texts=budget, lengths=[[2, 0, 0, 0, 0, 0]])
+        assert found_two.speedup(3, sparse) is None, "the draft found no more"
+        assert profile([np.zeros(6)], texts=(text(context=2000, end="budget"),)).speedup(3, sparse) is None, "context"
 
     def test_a_depth_that_was_never_measured_has_no_speedup(self):
         found = profile([np.ones(9)], k_max=8)

@@ -2,6 +2,8 @@
 
 import json
 import pathlib
+import shlex
+from dataclasses import asdict
 
 import pytest
 
@@ -11,6 +13,8 @@ pytest.importorskip("transformers")
 from tests import runs, synthetic
 from tests.tiny import saved
 from validate import cli, costs
+from validate.costs import Costs
+from validate.sampler import Sampler
 from validate.scoring import Scorer
 
 
@@ -121,6 +125,74 @@ def test_with_costs_every_measured_k_has_its_speedup(command, asked, tmp_path):
     assert all(point["speedup"]["value"] > 0 for point in lookup["by_k"])
     assert model["by_k"][0]["speedup"] is None
     assert document["best"]["draft"] == "lookup"
+
+
+def of_target(models, **changed):
+    """What a costs file of this target says of itself."""
+    known = {"target": str(models / "target"), "device": "H100", "dtype": "bfloat16", "dummy_weights": False}
+    return known | {"sampler": asdict(Sampler())} | changed
+
+
+def document_at(command, asked, path, measured, *arguments):
+    """The profile's document at the made-up prices, said to be so measured."""
+    found = runs.costs()
+    synthetic.write_costs(path, Costs(found.sweeps, measured))
+    code, out, _ = command(*asked, "--costs", path, "--out", "here", "--json", *arguments)
+    assert code == 0
+    return json.loads(out)
+
+
+def test_a_profile_says_whose_prices_it_used_and_a_machine_may_be_another(command, asked, models, tmp_path):
+    document = document_at(command, asked, tmp_path / costs.FILE, of_target(models))
+    assert document["prices"] == of_target(models)
+    assert "at the prices of the cost table" in document["reason"]
+    line = f"Prices of {models / 'target'} on H100 in bfloat16; temperature = 0, top_k = 0, top_p = 1, min_p = 0."
+    assert line in pathlib.Path("here/profile.md").read_text().replace("\\", "")
+
+
+def test_a_profile_without_costs_has_no_prices(command, asked):
+    document = json.loads(command(*asked, "--out", "here", "--json")[1])
+    assert document["prices"] is None
+    assert "Prices of" not in pathlib.Path("here/profile.md").read_text()
+
+
+HOT = {"temperature": 0.7, "top_k": 0, "top_p": 0.9, "min_p": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("changed", "arguments", "said"),
+    [
+        ({"target": "another"}, (), "of another and not of {target}"),
+        ({"sampler": HOT}, (), "under --temperature 0.7 --top-p 0.9 and not greedy"),
+        ({}, ("--temperature", "0.7", "--top-p", "0.9"), "under greedy and not --temperature 0.7 --top-p 0.9"),
+        ({"target": None}, (), "of an unknown target and not of {target}"),
+        ({"target": "B", "sampler": None}, (), "of B and not of {target}, and under an unknown sampler and not greedy"),
+        ({"target": "a.json", "dummy_weights": True}, (), None),
+        ({"sampler": asdict(Sampler()) | {"top_k": 5}}, (), None),
+    ],
+)
+def test_prices_of_another_target_or_sampler_decide_nothing(command, asked, models, tmp_path, changed, arguments, said):
+    document = document_at(command, asked, tmp_path / costs.FILE, of_target(models, **changed), *arguments)
+    assert document["best"]["speedup"]["value"] > 0
+    if said is None:
+        assert " at the prices of the cost table" in document["reason"]
+        return
+    assert f"x at prices that are {said.format(target=models / 'target')}" in document["reason"]
+    assert document["verdict"] == "measure_more"
+    command_line = f"specmath cost --target {models / 'target'} --draft lookup --k {document['best']['k']} --context "
+    assert command_line in document["next"]
+    assert (" ".join(arguments) + " --out own-costs.jsonl, then profile with --costs") in document["next"]
+
+
+def test_the_next_step_of_a_profile_is_a_command_that_runs(command, asked, models, tmp_path, capsys):
+    document = document_at(command, asked, tmp_path / costs.FILE, of_target(models, target="another"))
+    line = shlex.split(document["next"].split("specmath ")[1].split(", then")[0])
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*line, "--device", "cpu", "--repeats", "1"])
+    assert ended.value.code == 0
+    capsys.readouterr()
+    _, out, _ = command(*asked, "--costs", "own-costs.jsonl", "--out", "again", "--json")
+    assert "at prices that are" not in json.loads(out)["reason"]
 
 
 def test_a_draft_is_priced_by_its_own_forwards_and_by_no_others(command, asked, models, tmp_path):

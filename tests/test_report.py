@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -143,6 +144,17 @@ def test_the_first_line_of_the_closed_form():
 def test_the_first_line_of_a_cost_table():
     found = headline(cost_document(runs.costs(draft=0.1), "D", 4, {}))
     assert found == "MEASURE MORE: v(5) = 1.50 plain steps, c = 0.100 after 0 tokens"
+
+
+def test_a_cost_table_says_what_its_plain_steps_hold_and_what_accepting_takes():
+    """Five tokens at 1.5 s, a token drawn in .5 s: 2.0 of 1.5 are 1.33 plain steps."""
+    costs = runs.costs()
+    costs.sweeps[:] = [replace(sweep, accept=(0.5, 0.75, 1.0, 1.25, 1.5)) for sweep in costs.sweeps]
+    said = plain(cost_document(costs, "lookup", 4, {}), ())
+    five = next(line.split() for line in said.splitlines() if line.split()[:4] == ["target", "5", "1", "0"])
+    assert five[-1] == "1.33"
+    assert "Drawing a token takes 500 ms of every plain step; accepting drafts, of one sequence, 250 ms for 1" in said
+    assert "1000 ms for 4 more." in said
 
 
 def test_the_first_line_of_a_fit():

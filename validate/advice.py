@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from validate.compare import Verdict
@@ -92,10 +92,18 @@ def _listed(items: Sequence[str]) -> str:
 
 def words(name: str, target: str, drafts: Sequence[str], ks: Sequence[int], sampler: Mapping[str, Any]) -> list[str]:
     """A command's words: the models, the depths, and what differs from the usual sampling."""
+    options = [("target", target), *(("draft", draft) for draft in drafts), *(("k", k) for k in ks)]
+    return ["specmath", name, *_spelt(options), *sampling(sampler)]
+
+
+def sampling(sampler: Mapping[str, Any]) -> list[str]:
+    """Options of what differs from the usual sampling."""
     usual = vars(Sampler()) | {"max_tokens": None, "seed": 0}
-    differs = [(SPELT.get(o, o), sampler[o]) for o, value in usual.items() if o in sampler and sampler[o] != value]
-    options = [("target", target), *(("draft", draft) for draft in drafts), *(("k", k) for k in ks), *differs]
-    return ["specmath", name, *(word for option, value in options for word in (f"--{option}", str(value)))]
+    return _spelt((SPELT.get(o, o), sampler[o]) for o, value in usual.items() if o in sampler and sampler[o] != value)
+
+
+def _spelt(options: Iterable[tuple[str, Any]]) -> list[str]:
+    return [word for option, value in options for word in (f"--{option}", str(value))]
 
 
 def _command(name: str, header: Header, drafts: Sequence[str], ks: Sequence[int], per_domain: int | None) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 BUNDLED, LOOKUP = "SmolLM2-135M-Instruct", "lookup"
+K, LENGTHS = 4, "1-9,13,17,25,33"  # of a cost table where neither is given
 NOT_KEPT = ("out", "resume", "as_json")
 BAD_INPUT, INTERRUPTED = 2, 130
 EXTRA = {
@@ -157,14 +158,22 @@ def cost(
     context: typer.Context,
     target: Target = BUNDLED,
     draft: Draft = LOOKUP,
-    k: Annotated[int, typer.Option(min=1, help="Measure forwards over 1 to k + 1 tokens.")] = 4,
-    lengths: Annotated[str | None, typer.Option(help="Tokens per forward instead, like 1,2,5,9 or 1-33.")] = None,
+    k: Annotated[
+        int | None, typer.Option(min=1, help="Drafts of a round; without --lengths forwards over 1 to k + 1 tokens.")
+    ] = None,
+    lengths: Annotated[
+        str | None, typer.Option(help=f"Tokens per forward, like 1,2,5,9 or 1-33; without --k {LENGTHS}.")
+    ] = None,
     contexts: Annotated[str, typer.Option("--context", help="Tokens in the cache before, like 128,512.")] = "128,512",
     batches: Annotated[str, typer.Option(help="Sequences per forward, like 1,4,16; 1 is always among them.")] = "1",
     repeats: Annotated[int, typer.Option(min=1, help="Sweeps over all cells.")] = 20,
     dummy_weights: Annotated[
         bool, typer.Option("--dummy-weights", help="Random weights: models are config.json files, or only named.")
     ] = False,
+    temperature: Temperature = 0.0,
+    top_k: TopK = 0,
+    top_p: TopP = 1.0,
+    min_p: MinP = 0.0,
     out: Annotated[pathlib.Path | None, typer.Option(help="File of sweeps to write, or to go on with.")] = None,
     device: Device = None,
     dtype: Weights = None,
@@ -173,11 +182,9 @@ def cost(
     """Measure the cost table of a target and a draft: v(n), c, and what acceptance it takes to pay."""
     from validate.commands import cost as command
 
-    sizes = sorted({1, *_numbers("--lengths", lengths)}) if lengths is not None else list(range(1, k + 2))
-    if sizes[-1] == 1:
-        raise ValueError(f"--lengths: found {lengths!r}, expected a forward over more than one token as well")
+    deepest, sizes = _sizes(k, lengths)
     shapes = sizes, _numbers("--context", contexts), sorted({1, *_numbers("--batches", batches)})
-    _answer(command.answer(_options(context, out=out), *shapes), as_json=as_json)
+    _answer(command.answer(_options(context, out=out), deepest, *shapes), as_json=as_json)
 
 
 @app.command()
@@ -245,6 +252,18 @@ def _only_resume(context: typer.Context, folder: pathlib.Path) -> None:
     if given:
         name = given[0].replace("_", "-")
         raise ValueError(f"--{name}: found beside --resume, which goes on with the options of {folder}; leave it out")
+
+
+def _sizes(k: int | None, lengths: str | None) -> tuple[int, list[int]]:
+    """The k of the verdict, by default the deepest of the lengths that were asked for, and tokens per forward."""
+    if lengths is None:
+        return (k, list(range(1, k + 2))) if k else (K, _numbers("--lengths", LENGTHS))
+    sizes = sorted({1, *_numbers("--lengths", lengths)})
+    if sizes[-1] == 1:
+        raise ValueError(f"--lengths: found {lengths!r}, expected a forward over more than one token as well")
+    if k and k + 1 not in sizes:
+        raise ValueError(f"--lengths: found {lengths!r}, expected {k + 1} among them for --k {k}: add it")
+    return k or sizes[-1] - 1, sizes
 
 
 def _numbers(option: str, text: str) -> list[int]:

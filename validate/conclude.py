@@ -202,7 +202,8 @@ def _costs(costs: Costs, draft: str) -> dict[str, Any]:
         role: [{key: value for key, value in row.items() if key != "model"} for row in rows if row["model"] == model]
         for role, model in (("target", TARGET), ("draft", draft))
     }
-    return cells | {"overhead": costs.overhead, "overheads": costs.overheads, "drift": costs.drift}
+    beside = {"drawing": costs.drawing, "overhead": costs.overhead, "overheads": costs.overheads}
+    return cells | beside | {"drift": costs.drift}
 
 
 def _outside_forwards(case: Case) -> float | None:

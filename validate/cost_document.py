@@ -1,12 +1,14 @@
 """The cost table of a target and a draft, as the JSON object of `specmath cost`."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.optimize import nnls
+from scipy.optimize import brentq, nnls
 
-from specmath.speedup import break_even
+from specmath.cost import Pair
+from specmath.draft import Chain
 from validate.costs import TARGET, Costs
 from validate.document import envelope, nulled, significant, times
 
@@ -19,46 +21,56 @@ def cost_document(costs: Costs, draft: str, k: int, machine: Mapping[str, Any]) 
     """The table as measured, never smoothed, in plain steps at each batch and context, and beside it a linear form.
 
     "dont_use" where not even full acceptance of k drafts would pay after the shortest context, else
-    "measure_more": a cost table knows nothing of acceptance.
+    "measure_more": a cost table knows nothing of acceptance. Drawing and accepting (drawing, overheads) are timed for
+    one sequence and priced so at every batch.
     """
     roles = {TARGET: TARGET, draft: "draft"}
     cells = [row | {"model": roles[row["model"]]} for row in costs.rows() if row["model"] in roles]
     places = sorted({(cell["batch"], cell["context"]) for cell in cells})
-    steps = [_plain_steps(cells, place, k, costs.overhead) for place in places]
+    pair, lengths = costs.pair(draft), sorted({cell["n"] for cell in cells if cell["model"] == TARGET})
+    steps = [_plain_steps(pair, lengths, place, k) for place in places]
     verdict = "dont_use" if steps[0]["full_acceptance"] <= 1 else "measure_more"
     reason, then = _what_it_takes(steps[0], k), _measure_next(verdict, costs.drift)
     return nulled(
         envelope("cost", verdict, reason, then)
-        | {"draft": draft, "cells": cells, "machine": machine, "drift": costs.drift, "overhead": costs.overhead}
+        | {"draft": draft, "cells": cells, "machine": machine, "drift": costs.drift}
+        | {"drawing": costs.drawing, "overhead": costs.overhead, "overheads": costs.overheads, "overhead_batch": 1}
+        | {"sampler": costs.measured.get("sampler")}
         | {"k": k, "plain_steps": steps, "fitted": _fitted(cells)}
     )
 
 
-def _plain_steps(cells: Sequence[Mapping[str, Any]], place: tuple[int, int], k: int, overhead: float) -> dict[str, Any]:
-    """At one batch and context: v(n) by n, c, and what k drafts could at most gain and must accept to break even."""
-    target, draft = (
-        {
-            cell["n"]: cell["seconds"]
-            for cell in cells
-            if (cell["model"], cell["batch"], cell["context"]) == (model, *place)
-        }
-        for model in ("target", "draft")
-    )
-    v = {n: seconds / target[1] for n, seconds in target.items()}
-    c = draft[1] / target[1] if draft else 0.0
-    beyond = max(v[k + 1] + overhead / target[1] - 1, 0.0)
-    alpha = break_even(c=c, k=k, o=beyond)
-    full = (k + 1) / (1 + beyond + k * c)
-    flat = max(n for n, steps in v.items() if all(v[m] <= FLAT for m in v if m <= n))
+def _plain_steps(pair: Pair, lengths: Sequence[int], place: tuple[int, int], k: int) -> dict[str, Any]:
+    """At one batch and context: v(n) by n, c, and what k drafts could at most gain and must accept to break even.
+
+    Prices are those of the pair, the token drawn after each forward among them. A draft model reads its own last
+    token late where all k drafts were accepted, and only there: at full acceptance every round begins with a forward
+    over two tokens, and to break even a share alpha^k of them does.
+    """
+    at: dict[str, int] = {"batch": place[0], "context": place[1]}
+    step = pair.step(**at)
+    v = {n: pair.target.seconds(n, **at) / step for n in lengths}
+    one, two = (pair.draft.seconds(n, **at) / step for n in (1, 2)) if pair.draft else (0.0, 0.0)
+    spent, late = pair.round(Chain(k), **at).total / step, two - one
     return {
-        "batch": place[0],
-        "context": place[1],
+        **at,
         "v": v,
-        "flat_to": flat,
-        "c": c,
-        "full_acceptance": full,
-        "break_even": alpha,
+        "flat_to": max(n for n, steps in v.items() if all(v[m] <= FLAT for m in v if m <= n)),
+        "c": one,
+        "full_acceptance": (k + 1) / (spent + late),
+        "break_even": _break_even(k, spent, late),
     }
+
+
+def _break_even(k: int, spent: float, late: float) -> float:
+    """The alpha of 1 + alpha + .. + alpha^k = spent + late alpha^k, in plain steps; NaN where full acceptance loses."""
+
+    def gain(alpha: float) -> float:
+        return sum(alpha**i for i in range(k + 1)) - late * alpha**k - spent
+
+    if gain(1.0) < 0:
+        return math.nan
+    return brentq(gain, 0.0, 1.0) if gain(0.0) < 0 else 0.0
 
 
 def _fitted(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -31,18 +31,25 @@ def cost_cells(models: Mapping[str, Sequence[Mapping[str, Any]]], facts: Mapping
             str(cell["context"]),
             milliseconds(cell["seconds"]),
             f"{milliseconds(cell['low'])} to {milliseconds(cell['high'])}",
-            significant(cell["seconds"] / _plain_step(models["target"], cell)),
+            significant((cell["seconds"] + facts["drawing"]) / (_forward(models["target"], cell) + facts["drawing"])),
         )
         for model, cells in models.items()
         for cell in cells
     )
     drift = f"The same cell measured twice differed by {percent(facts['drift'] - 1)}"
-    after = f"{drift}; accepting a full draft takes {milliseconds(facts['overhead'])} ms more than drawing one token."
     columns = ("model", "n", "batch", "context", "ms", "quartiles", "plain steps")
-    return Section("One forward over n tokens, as measured", (), columns, rows, (after,))
+    after = (f"{drift}.", _accepting(facts))
+    return Section("One forward over n tokens, as measured", (), columns, rows, after)
 
 
-def _plain_step(cells: Iterable[Mapping[str, Any]], like: Mapping[str, Any]) -> float:
+def _accepting(facts: Mapping[str, Any]) -> str:
+    """What the plain steps hold beside forwards, and what a round does."""
+    drawn, drafts = milliseconds(facts["drawing"]), len(facts["overheads"]) - 1
+    more = ", ".join(f"{milliseconds(facts['overheads'][d])} ms for {d}" for d in sorted({1, drafts}))
+    return f"Drawing a token takes {drawn} ms of every plain step; accepting drafts, of one sequence, {more} more."
+
+
+def _forward(cells: Iterable[Mapping[str, Any]], like: Mapping[str, Any]) -> float:
     """Seconds of one token at the same batch and context."""
     place = (1, like["batch"], like["context"])
     return next(cell["seconds"] for cell in cells if (cell["n"], cell["batch"], cell["context"]) == place)

@@ -33,7 +33,8 @@ def priced(replay: Replay, draft: DraftScores, texts: Sequence[Text], pair: Pair
 
     A round drafts min(k, what the draft has, what is left before the budget); one that drafts nothing is a plain
     step. A draft model whose drafts were all accepted has not read its own last token: the round after begins with a
-    forward over two. Raises Outside for a forward that the table never measured.
+    forward over two. Raises Outside for a forward that the table never measured; where the budget alone cut a round
+    short, its verification is priced at the next larger number of tokens that was measured, up to k + 1.
     """
     starts, behind_all = replay.starts(k), replay.full(k)
     lengths = draft.lengths or (None,) * len(texts)
@@ -51,16 +52,28 @@ def _text(
     """rounds, draft, verify, overhead, plain of one text."""
     n = text.tokens
     left = n - 1 - np.arange(n) if text.end == "budget" else np.full(n, k)
-    depth = np.minimum(np.minimum(k, left), k if lengths is None else lengths)
+    wanted = np.full(n, k) if lengths is None else np.minimum(k, lengths)
+    depth = np.minimum(wanted, left)
     context = len(text.context) + 1 + np.arange(n)
     plain = pair.target.seconds(np.ones(n, dtype=int), batch=1, context=context)
     draft, verify, overhead = (plain * starts * (depth == 0)) * np.array([[0.0], [1.0], [0.0]])
     for d in np.unique(depth[(starts > 0) & (depth > 0)]).tolist():
         at = depth == d
         time = pair.round(Chain(d), batch=1, context=context[at])
-        for part, seconds in ((draft, time.draft), (verify, time.verify), (overhead, time.overhead)):
+        verified = _verified(pair, time.verify, d, np.where(depth < wanted, k, d)[at], context[at])
+        for part, seconds in ((draft, time.draft), (verify, verified), (overhead, time.overhead)):
             part[at] += starts[at] * seconds
     if pair.draft is not None:
         two, one = (pair.draft.seconds(np.full(n, m), batch=1, context=context) for m in (2, 1))
         draft = draft + late * (two - one) * (depth > 0)
     return [starts.sum(), draft.sum(), verify.sum(), overhead.sum(), plain.sum()]
+
+
+def _verified(pair: Pair, seconds: np.ndarray, d: int, most: np.ndarray, context: np.ndarray) -> np.ndarray:
+    """Seconds of verifying d drafts; where they are NaN, of the fewest drafts up to `most` that were measured there."""
+    for deeper in range(d + 1, int(most.max()) + 1):
+        lacking = np.isnan(seconds) & (deeper <= most)
+        if not lacking.any():
+            break
+        seconds = np.where(lacking, pair.target.seconds(deeper + 1, batch=1, context=context), seconds)
+    return seconds

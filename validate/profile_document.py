@@ -7,23 +7,31 @@ from typing import Any
 from specmath.cost import Pair
 from validate.document import envelope, nulled
 from validate.profile import Band, DraftProfile, Scored, by_context, by_copy, by_position, origin, pairs
-from validate.profile_verdict import best_of, conclusion, foreign
+from validate.profile_verdict import Priced, best_of, conclusion, foreign
 from validate.texts import digest, units
 
+PRICES = ("target", "device", "dtype", "sampler", "dummy_weights")  # what a costs file says of whom it measured
 
-def profile_document(scored: Scored, pairs_of: Mapping[str, Pair], k_max: int, source: str) -> dict[str, Any]:
+
+def profile_document(
+    scored: Scored, pairs_of: Mapping[str, Pair], k_max: int, source: str, measured: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Acceptance of every draft at every depth; speedups at the prices of each draft's own pair, None without.
 
-    Raises ValueError where there is no text to speak of.
+    `measured` says whose prices they are; those of another target or sampler are shown and decide nothing. Raises
+    ValueError where there is no text to speak of.
     """
     profiles = scored.profiles(k_max)
     found = origin(scored.scores, greedy=scored.greedy)
     best = best_of(profiles, pairs_of)
-    verdict, reason, then = conclusion(best, scored, pairs_of, k_max, source) if found.own else foreign(found)
+    prices = None if measured is None else {name: measured.get(name) for name in PRICES}
+    priced = Priced(scored, pairs_of, prices, k_max, source)
+    verdict, reason, then = conclusion(best, priced) if found.own else foreign(found)
     tokens = sum(text.tokens for text in scored.texts)
     return nulled(
         envelope("profile", verdict, reason, then)
         | {"target": scored.target, "sampler": asdict(scored.sampler), "source": source}
+        | {"prices": prices}
         | {"text": {"prompts": max(units(scored.texts)) + 1, "tokens": tokens, "sha256": digest(scored.texts)}}
         | {"own_text": asdict(found) | {"own": found.own}, "best": best}
         | {"drafts": [_draft(profile, pairs_of.get(profile.draft.name)) for profile in profiles]}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from validate.words import UNKNOWN, WORDS, Section, counted, interval, percent
+from validate.words import UNKNOWN, WORDS, Section, counted, flat, interval, percent
 
 
 def headline(document: Mapping[str, Any]) -> str:
@@ -68,7 +68,16 @@ def _by_k(document: Mapping[str, Any]) -> Section:
     rows = tuple(
         (str(k), *(cell for d in drafts for cell in _cells(d["by_k"][i], priced, blocks))) for i, k in enumerate(depths)
     )
-    return Section("Tokens per round by k", (), ("k", *names), rows)
+    return Section("Tokens per round by k", (), ("k", *names), rows, _whose(document["prices"]))
+
+
+def _whose(prices: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """What the prices of the speedups were measured of, as their file says."""
+    if prices is None:
+        return ()
+    known = {name: UNKNOWN if value is None else flat(value) for name, value in prices.items()}
+    weights = " with random weights" if prices["dummy_weights"] else ""
+    return (f"Prices of {known['target']}{weights} on {known['device']} in {known['dtype']}; {known['sampler']}.",)
 
 
 def _kinds(priced: bool, blocks: bool) -> list[str]:

@@ -7,12 +7,13 @@ from typing import Any
 
 from specmath.cost import Pair
 from specmath.estimate import Estimate
-from validate.advice import words
-from validate.costs import FILE, FREE
+from validate.advice import sampling, words
+from validate.costs import FREE
 from validate.document import significant, times
 from validate.profile import DraftProfile, Origin, Scored
 
 LEVEL = 0.95
+GREEDY, MEASURED = "greedy", "own-costs.jsonl"
 Conclusion = tuple[str, str, str]  # verdict, reason, and what next
 
 
@@ -43,20 +44,31 @@ def best_of(profiles: Sequence[DraftProfile], pairs_of: Mapping[str, Pair]) -> B
     return Best(profile.draft.name, k, profile.block_efficiency(k), paid[profile, k], deciding)
 
 
-def conclusion(best: Best, scored: Scored, pairs_of: Mapping[str, Pair], k_max: int, source: str) -> Conclusion:
-    """Use it, do not, or what to measure."""
+@dataclass(frozen=True, eq=False)
+class Priced:
+    """What was scored, the prices of each draft, and of whom they are; how deep to price, and the profile's folder."""
+
+    scored: Scored
+    pairs_of: Mapping[str, Pair]
+    prices: Mapping[str, Any] | None
+    k_max: int
+    source: str
+
+
+def conclusion(best: Best, priced: Priced) -> Conclusion:
+    """Use it, do not, or what to measure; prices of another target or sampler decide nothing."""
     spent = f"{best.draft} with k = {best.k} emits {best.block_efficiency.value:.2f} tokens per round"
     if best.speedup is None or best.deciding is None:
         most = (best.block_efficiency.value - 1) / best.k
         edge = f"it pays only where a drafted token costs less than {significant(most)} plain steps in all"
-        return (
-            "measure_more",
-            f"{spent}, and {_lacking(best, scored, pairs_of)}; {edge}",
-            _to_price(best, scored, k_max, source),
-        )
+        return "measure_more", f"{spent}, and {_lacking(best, priced)}; {edge}", _to_price(best, priced)
+    differing = _differing(priced.scored, priced.prices or {})
+    if differing:
+        doubt = f"{spent}, {times(best.speedup.value)} at prices that are {differing}"
+        return "measure_more", doubt, _to_price(best, priced)
     reason = f"{spent}, {times(best.speedup.value)} at the prices of the cost table"
     if best.deciding.low > 1:
-        return "use", reason, f"decode for real: {_command('run', scored, [best.draft], best.k)}"
+        return "use", reason, f"decode for real: {_command('run', priced.scored, [best.draft], best.k)}"
     if best.deciding.high < 1:
         return "dont_use", reason, "decode plainly, or profile another draft"
     doubt = f"{reason}, which its {100 * best.deciding.level:.3g} % interval does not tell from 1"
@@ -77,15 +89,32 @@ def _speedup(profile: DraftProfile, k: int, pairs_of: Mapping[str, Pair], level:
     return profile.speedup(k, pair, level) if pair else None
 
 
-def _lacking(best: Best, scored: Scored, pairs_of: Mapping[str, Pair]) -> str:
+def _differing(scored: Scored, prices: Mapping[str, Any]) -> str:
+    """Whose prices they are, where that is not what was scored; machine and dtype may be others on purpose."""
+    found = []
+    if not prices.get("dummy_weights") and prices.get("target") != scored.target:
+        found.append(f"of {prices.get('target') or 'an unknown target'} and not of {scored.target}")
+    under, asked = (prices.get("sampler"), vars(scored.sampler))
+    if under is None or _warped(under) != _warped(asked):
+        known = "an unknown sampler" if under is None else _warped(under) or GREEDY
+        found.append(f"under {known} and not {_warped(asked) or GREEDY}")
+    return ", and ".join(found)
+
+
+def _warped(sampler: Mapping[str, Any]) -> str:
+    """The options that choose a sampler; none where it is greedy, whatever else is given."""
+    return shlex.join(sampling(sampler)) if sampler["temperature"] else ""
+
+
+def _lacking(best: Best, priced: Priced) -> str:
     """Which price is missing."""
-    if not pairs_of:
+    if not priced.pairs_of:
         return "what a round costs is not known"
-    if best.draft not in pairs_of:
+    if best.draft not in priced.pairs_of:
         return f"the costs given have no forwards of {best.draft}"
-    table: Any = pairs_of[best.draft].target
-    (low, high), k = _contexts(scored), max(table.n) - 1
-    spans = f"up to k = {k} after {min(table.context)} to {max(table.context)} tokens"
+    table: Any = priced.pairs_of[best.draft].target
+    spans = f"up to k = {max(table.n) - 1} after {min(table.context)} to {max(table.context)} tokens"
+    low, high = _contexts(priced.scored)
     return f"the costs given were measured {spans}, and these texts lie at {low} to {high}"
 
 
@@ -95,12 +124,12 @@ def _contexts(scored: Scored) -> tuple[int, int]:
     return min(starts), max(ends)
 
 
-def _to_price(best: Best, scored: Scored, k_max: int, source: str) -> str:
+def _to_price(best: Best, priced: Priced) -> str:
     """The commands that measure every k of a draft, of the best if it is a model, and read them into this profile."""
-    models = sorted((d.name for d in scored.drafts if d.name not in FREE), key=lambda name: name != best.draft)
-    low, high = _contexts(scored)
-    measured = _command("cost", scored, models[:1], k_max)
-    return f"{measured} --context {low},{high} --out {FILE}, then specmath profile --resume {source} --costs {FILE}"
+    models = sorted((d.name for d in priced.scored.drafts if d.name not in FREE), key=lambda name: name != best.draft)
+    low, high = _contexts(priced.scored)
+    measured = f"{_command('cost', priced.scored, models[:1], priced.k_max)} --context {low},{high} --out {MEASURED}"
+    return f"{measured}, then specmath profile --resume {priced.source} --costs {MEASURED}"
 
 
 def _command(name: str, scored: Scored, drafts: Sequence[str], k: int) -> str:

@@ -2,6 +2,7 @@
 
 import pathlib
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
 from validate import cost_document
@@ -14,13 +15,13 @@ from validate.models import Models, Settings
 from validate.sampler import Sampler
 
 
-def answer(options: Mapping[str, Any], lengths: list[int], contexts: list[int], batches: list[int]) -> dict[str, Any]:
-    """Measure forwards over `lengths` tokens after `contexts` tokens in `batches` sequences; the document."""
+def answer(options: Mapping[str, Any], k: int, lengths: list[int], contexts: list[int], batches: list[int]) -> dict:
+    """Measure forwards over `lengths` tokens after `contexts` in `batches` sequences; the document, at k drafts."""
     place = placement(options["device"], options["dtype"])
     draft = options["draft"]
-    settings = Settings(
-        options["target"], (draft,), (max(lengths) - 1,), Sampler(), 1, 0, *place, options["dummy_weights"]
-    )
+    sampler = Sampler(**{field.name: options[field.name] for field in fields(Sampler)})
+    deepest = max(lengths) - 1
+    settings = Settings(options["target"], (draft,), (deepest,), sampler, 1, 0, *place, options["dummy_weights"])
     say(f"loading {options['target']}")
     bench = CostBench(Models(settings), settings, Shapes(lengths, contexts, batches), say)
     kept = journal(pathlib.Path(options["out"]), bench.measured) if options["out"] else None
@@ -29,7 +30,8 @@ def answer(options: Mapping[str, Any], lengths: list[int], contexts: list[int], 
         bench.warm()
     for _ in watched(_sweeps(bench, options["repeats"], taken, kept)):
         pass
-    return cost_document.cost_document(Costs(taken), draft, max(settings.ks), settings.machine | _weights(settings))
+    found = Costs(taken, bench.measured)
+    return cost_document.cost_document(found, draft, k, settings.machine | _weights(settings))
 
 
 def _weights(settings: Settings) -> dict[str, str]:

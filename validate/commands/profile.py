@@ -66,7 +66,8 @@ class Profiling:
             for _ in watched(self._steps(texts, scores)):
                 pass
             scored = self._scored([t for t in texts if t.tokens], scores)
-            document = profile_document(scored, self._pairs(), self.options["k"], str(self.place))
+            measured = self._prices.measured if self._prices else None
+            document = profile_document(scored, self._pairs(), self.options["k"], str(self.place), measured)
             return document, self._reported(document)
 
     def _read(self, path: pathlib.Path) -> list[Text]:
