@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import sys
 
 import pytest
 
@@ -120,6 +121,20 @@ def test_with_costs_every_measured_k_has_its_speedup(command, asked, tmp_path):
     assert all(point["speedup"]["value"] > 0 for point in lookup["by_k"])
     assert model["by_k"][0]["speedup"] is None
     assert document["best"]["draft"] == "lookup"
+
+
+def test_a_profile_that_is_scored_takes_its_prices_later(command, asked, tmp_path, monkeypatch):
+    synthetic.write_costs(tmp_path / costs.FILE, runs.costs())
+    _, whole, _ = command(*asked, "--costs", tmp_path / costs.FILE, "--out", "whole", "--json")
+    command(*asked, "--out", "here")
+    monkeypatch.delattr("validate.decoder.Generation.rounds")
+    monkeypatch.delattr("validate.scoring.Scorer._checked")
+    code, out, _ = command("--resume", "here", "--costs", tmp_path / costs.FILE, "--json", target=None)
+    assert code == 0
+    assert json.loads(out)["best"] == json.loads(whole)["best"]
+    monkeypatch.setitem(sys.modules, "validate.commands.profile", None)
+    code, again, err = command("--resume", "here", "--json", target=None)
+    assert (code, again, err) == (0, out, "")
 
 
 def test_a_draft_is_priced_by_its_own_forwards_and_by_no_others(command, asked, models, tmp_path):

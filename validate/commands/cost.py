@@ -21,8 +21,9 @@ def answer(options: Mapping[str, Any], lengths: list[int], contexts: list[int], 
     settings = Settings(
         options["target"], (draft,), (max(lengths) - 1,), Sampler(), 1, 0, *place, options["dummy_weights"]
     )
-    say(f"loading {options['target']}")
-    bench = CostBench(Models(settings), settings, Shapes(lengths, contexts, batches), say)
+    models, shapes = Models(settings), Shapes(lengths, contexts, batches)
+    _within(models.context, shapes)
+    bench = CostBench(models, settings, shapes, say)
     kept = journal(pathlib.Path(options["out"]), bench.measured) if options["out"] else None
     taken = of_records(kept.records, kept.path) if kept else []
     if len(taken) < options["repeats"]:
@@ -30,6 +31,15 @@ def answer(options: Mapping[str, Any], lengths: list[int], contexts: list[int], 
     for _ in watched(_sweeps(bench, options["repeats"], taken, kept)):
         pass
     return cost_document.cost_document(Costs(taken), draft, max(settings.ks), settings.machine | _weights(settings))
+
+
+def _within(context: int, shapes: Shapes) -> None:
+    """ValueError for a context that leaves the models no room for the forwards after it."""
+    longest = max(shapes.contexts)
+    room = context - (shapes.capacity - longest)
+    if longest > room:
+        held = f"the models hold {context} tokens and {context - room} come after"
+        raise ValueError(f"--context: found {longest}, expected at most {room}: {held}")
 
 
 def _weights(settings: Settings) -> dict[str, str]:
