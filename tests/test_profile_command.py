@@ -3,6 +3,7 @@
 import json
 import pathlib
 import shlex
+import sys
 from dataclasses import asdict
 
 import pytest
@@ -193,6 +194,20 @@ def test_the_next_step_of_a_profile_is_a_command_that_runs(command, asked, model
     capsys.readouterr()
     _, out, _ = command(*asked, "--costs", "own-costs.jsonl", "--out", "again", "--json")
     assert "at prices that are" not in json.loads(out)["reason"]
+
+
+def test_a_profile_that_is_scored_takes_its_prices_later(command, asked, tmp_path, monkeypatch):
+    synthetic.write_costs(tmp_path / costs.FILE, runs.costs())
+    _, whole, _ = command(*asked, "--costs", tmp_path / costs.FILE, "--out", "whole", "--json")
+    command(*asked, "--out", "here")
+    monkeypatch.delattr("validate.decoder.Generation.rounds")
+    monkeypatch.delattr("validate.scoring.Scorer._checked")
+    code, out, _ = command("--resume", "here", "--costs", tmp_path / costs.FILE, "--json", target=None)
+    assert code == 0
+    assert json.loads(out)["best"] == json.loads(whole)["best"]
+    monkeypatch.setitem(sys.modules, "validate.commands.profile", None)
+    code, again, err = command("--resume", "here", "--json", target=None)
+    assert (code, again, err) == (0, out, "")
 
 
 def test_a_draft_is_priced_by_its_own_forwards_and_by_no_others(command, asked, models, tmp_path):

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import pathlib
+import sys
 
 import pytest
 
@@ -126,10 +127,36 @@ def test_fit_reads_one_cell_and_names_them_where_there_are_several(command, aske
     command(*asked, "--out", "here")
     code, _, err = command("fit", "here")
     assert code == 2
-    assert "found 6 traces, expected one: choose a folder below it, cells/early-1-k1, cells/early-1-k3" in err
+    assert "found 6 traces below it, expected one in it: specmath fit here/cells/early-1-k1, or specmath fit" in err
     code, out, _ = command("fit", "here/cells/early-1-k3", "--json")
     assert code == 0
     assert json.loads(out)["best"]["speedup"] >= 1
+
+
+def test_a_finished_run_prints_its_report_without_a_model(command, asked, monkeypatch):
+    _, finished, _ = command(*asked, "--out", "here")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "validate.commands.run", None)
+        code, again, err = command("run", "--resume", "here")
+        assert (code, again, err) == (0, finished, "")
+        _, as_json, _ = command("run", "--resume", "here", "--json")
+        assert json.loads(as_json) == report("here")
+
+
+@pytest.mark.parametrize("source", ["texts.jsonl", "cells/lookup-k3/trace.jsonl"])
+def test_a_report_older_than_what_it_was_made_from_is_made_again(command, asked, source):
+    command(*asked, "--out", "here")
+    path = pathlib.Path("here", source)
+    os.utime(path, (path.stat().st_atime, path.stat().st_mtime + 10))
+    _, _, err = command("run", "--resume", "here")
+    assert err.startswith("loading PyTorch")
+
+
+def test_a_run_that_was_stopped_late_is_not_taken_for_finished(command, asked):
+    command(*asked, "--out", "here")
+    pathlib.Path("here/report.html").unlink()
+    command("run", "--resume", "here")
+    assert pathlib.Path("here/report.html").exists()
 
 
 def test_settings_of_an_older_release_are_refused(command, asked, monkeypatch):

@@ -201,5 +201,5 @@ def test_an_early_exit_is_the_first_layers_under_the_same_head(target):
     assert cut.network.lm_head is network.lm_head
     assert (cut.name, cut.network.config.num_hidden_layers) == ("early:1", 1)
     for layers in (0, 2):
-        with pytest.raises(ValueError, match=f"early:{layers}: found tiny-1, expected 1 to 1"):
+        with pytest.raises(ValueError, match=f"early:{layers}: found {layers} layers, tiny-1 has 2: expected early:1"):
             early(target, layers)

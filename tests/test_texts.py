@@ -53,7 +53,7 @@ def test_logged_traffic_is_read_as_text_and_as_token_ids(log, target):
     )
     a, b, c = read_logged(path, target, 20, print)
     assert (a.prompt, a.domain, a.context, a.output, a.tokens, a.end) == ("a", "code", (1, 2, 3), (4, 5), 1, None)
-    assert (b.context, b.output, b.end, b.domain) == ((7,), (8, 9, 8), "eos", "prompts")
+    assert (b.context, b.output, b.end, b.domain) == ((7,), (8, 9, 8), "eos", "untitled")
     assert (c.context, c.output) == ((1, 2), (3, 4, 5, 6))
 
 

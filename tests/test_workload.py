@@ -101,7 +101,7 @@ class TestReading:
 
     def test_domain_id_and_source_have_defaults(self, file):
         (prompt,) = read_prompts(write(file, {"prompt": "Why?", "id": None}))
-        assert (prompt.domain, len(prompt.id), prompt.source) == ("prompts", 12, str(file))
+        assert (prompt.domain, len(prompt.id), prompt.source) == ("untitled", 12, str(file))
 
     def test_a_default_id_belongs_to_the_text_and_not_to_its_line(self, file):
         before = {p.text: p.id for p in read_prompts(write(file, {"prompt": "a"}, {"prompt": "b"}))}

@@ -1,5 +1,6 @@
 """The command `specmath` and its options; a subcommand's own module is imported when it is chosen."""
 
+import importlib
 import json
 import pathlib
 import sys
@@ -9,12 +10,16 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from validate.usage import USAGE, Once, explained
+
 BUNDLED, LOOKUP = "SmolLM2-135M-Instruct", "lookup"
 K, LENGTHS = 4, "1-9,13,17,25,33"  # of a cost table where neither is given
 NOT_KEPT = ("out", "resume", "as_json")
 BAD_INPUT, INTERRUPTED = 2, 130
 EXTRA = {
-    **dict.fromkeys(("torch", "transformers", "gguf", "safetensors", "array_api_compat"), "validate"),
+    **dict.fromkeys(
+        ("torch", "transformers", "gguf", "safetensors", "array_api_compat", "huggingface_hub"), "validate"
+    ),
     "datasets": "hub",
 }
 
@@ -69,22 +74,22 @@ def _without_command(context: typer.Context) -> None:
         print(context.get_help())
 
 
-@app.command()
+@app.command(cls=Once)
 def speedup(
     alpha: Annotated[float, typer.Option(help="Chance that a tested draft is accepted, 0 to 1.")],
-    k: Annotated[int, typer.Option(help="Tokens drafted in a round.")],
     c: Annotated[float, typer.Option(help="Time of one draft forward in plain steps of the target.")],
+    k: Annotated[int | None, typer.Option(help="Tokens drafted in a round; by default the best.")] = None,
     d: Annotated[float, typer.Option(help="What each drafted token adds to a verification, in plain steps.")] = 0.0,
     o: Annotated[float, typer.Option(help="What a round costs besides, in plain steps.")] = 0.0,
     as_json: Json = False,
 ) -> None:
-    """Speedup from an acceptance rate and costs, in closed form; best k, break-even, the curve."""
+    """Speedup from an acceptance rate and costs; best k, break-even."""
     from validate import document
 
     _answer(document.speedup_document(alpha, k, c, d=d, o=o), as_json=as_json)
 
 
-@app.command()
+@app.command(cls=Once)
 def run(
     context: typer.Context,
     target: Target = BUNDLED,
@@ -105,17 +110,11 @@ def run(
     resume: Resume = None,
     as_json: Json = False,
 ) -> None:
-    """Decode prompts plain and speculatively, hold the prediction against the clock, and conclude."""
-    from validate.commands import run as command
-
-    if resume:
-        _only_resume(context, resume)
-        _answer(*command.resumed(resume), as_json=as_json)
-    else:
-        _answer(*command.answer(_options(context), out), as_json=as_json)
+    """Predict the speedup, decode for real, compare, and conclude."""
+    _work("run", context, out, resume)
 
 
-@app.command()
+@app.command(cls=Once)
 def profile(
     context: typer.Context,
     target: Target = BUNDLED,
@@ -143,17 +142,11 @@ def profile(
     resume: Resume = None,
     as_json: Json = False,
 ) -> None:
-    """Acceptance of every draft at every depth from one scoring pass over text of the target, without decoding it."""
-    from validate.commands import profile as command
-
-    if resume:
-        _only_resume(context, resume)
-        _answer(*command.resumed(resume), as_json=as_json)
-    else:
-        _answer(*command.answer(_options(context), out), as_json=as_json)
+    """Acceptance of every draft at every k, from scored text."""
+    _work("profile", context, out, resume)
 
 
-@app.command()
+@app.command(cls=Once)
 def cost(
     context: typer.Context,
     target: Target = BUNDLED,
@@ -179,28 +172,53 @@ def cost(
     dtype: Weights = None,
     as_json: Json = False,
 ) -> None:
-    """Measure the cost table of a target and a draft: v(n), c, and what acceptance it takes to pay."""
-    from validate.commands import cost as command
+    """Measure what forwards cost: v(n), c, and the alpha that pays."""
+    from validate import ahead
 
     deepest, sizes = _sizes(k, lengths)
     shapes = sizes, _numbers("--context", contexts), sorted({1, *_numbers("--batches", batches)})
-    _answer(command.answer(_options(context, out=out), deepest, *shapes), as_json=as_json)
+    options = _options(context, out=out)
+    ahead.measured(options)
+    _answer(_loaded("cost", options).answer(options, deepest, *shapes), as_json=as_json)
 
 
-@app.command()
+@app.command(cls=Once)
 def fit(
     source: Annotated[pathlib.Path, typer.Argument(help="A trace.jsonl, or the folder of a run.")],
     as_json: Json = False,
 ) -> None:
-    """Read acceptance and speedup from a trace, whole or interrupted; best k where costs lie beside it."""
+    """Acceptance and speedup from the trace of a run; best k."""
     from validate.commands import fit as command
 
     _answer(command.answer(source), as_json=as_json)
 
 
+def _work(command: str, context: typer.Context, out: pathlib.Path | None, resume: pathlib.Path | None) -> None:
+    """A run or a profile, unless it is done: what can be judged without a model comes first."""
+    from validate import ahead, folder, outcome
+
+    options, added = _options(context), {}
+    if resume:
+        added = _beside_resume(command, context, resume)
+        options = folder.begun(resume, command) | added
+    place = resume or folder.new(out, command)
+    found = outcome.finished(place, command, options) if resume and not added else None
+    if found is None:
+        prompts = ahead.begun(options)
+        found = _loaded(command, options).answer(options, place, prompts)
+    _answer(*found, as_json=context.params["as_json"])
+
+
+def _loaded(command: str, options: Mapping[str, Any]) -> Any:
+    """The module of a subcommand that runs models, which takes its time to import."""
+    from validate import ahead
+
+    ahead.loading(options["target"])
+    return importlib.import_module(f"validate.commands.{command}")
+
+
 def _status(arguments: Sequence[str] | None) -> int:
     """Exit code of the command; whatever the user can mend is one line on stderr."""
-    usage: Any = typer.BadParameter.__base__
     try:
         return app(arguments, prog_name="specmath", standalone_mode=False) or 0
     except (KeyboardInterrupt, typer.Abort):
@@ -210,8 +228,8 @@ def _status(arguments: Sequence[str] | None) -> int:
         if extra is None:
             raise
         return _complain(f"{error.name} is not installed; this needs: pip install 'specmath[{extra}]'")
-    except usage as error:
-        return _complain(error.format_message())
+    except USAGE as error:
+        return _complain(explained(error, sys.argv[1:] if arguments is None else arguments))
     except OSError as error:
         return _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except ValueError as error:
@@ -245,13 +263,16 @@ def _options(context: typer.Context, **read: Any) -> dict[str, Any]:
     return {name: str(value.resolve()) if isinstance(value, pathlib.Path) else value for name, value in given.items()}
 
 
-def _only_resume(context: typer.Context, folder: pathlib.Path) -> None:
-    """The options that a run began with cannot be changed on the way."""
+def _beside_resume(command: str, context: typer.Context, folder: pathlib.Path) -> dict[str, Any]:
+    """The costs given beside --resume, which change only the prices; no other option can be changed on the way."""
     sources = {name: context.get_parameter_source(name) for name in context.params if name not in ("resume", "as_json")}
     given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
-    if given:
-        name = given[0].replace("_", "-")
-        raise ValueError(f"--{name}: found beside --resume, which goes on with the options of {folder}; leave it out")
+    for name in given:
+        if (command, name) != ("profile", "costs"):
+            option = name.replace("_", "-")
+            goes_on = f"which goes on with the options of {folder}; leave it out"
+            raise ValueError(f"--{option}: found beside --resume, {goes_on}")
+    return {name: _options(context)[name] for name in given}
 
 
 def _sizes(k: int | None, lengths: str | None) -> tuple[int, list[int]]:

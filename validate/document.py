@@ -14,7 +14,7 @@ from specmath.cost import Ratio
 from specmath.draft import Chain
 from specmath.speedup import TIE, BestK, Evaluation, best_k, break_even, evaluate
 
-DEEPEST, SEARCHED, SHOWN = 1024, 64, 8
+DEEPEST, SEARCHED, SHOWN, PERCENT_FROM = 1024, 64, 8, 2
 MANY = 1000
 REPAIRS = {
     "acceptance": "every draft were accepted",
@@ -56,13 +56,15 @@ def times(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}x"
 
 
-def speedup_document(alpha: float, k: int, c: float, *, d: float = 0.0, o: float = 0.0) -> dict[str, Any]:
-    """The closed form at one k, with the whole curve: Geometric(alpha) against Ratio(c, d=d, o=o).
+def speedup_document(alpha: float, k: int | None, c: float, *, d: float = 0.0, o: float = 0.0) -> dict[str, Any]:
+    """The closed form at one k, or at the best, with the whole curve: Geometric(alpha) against Ratio(c, d=d, o=o).
 
     Raises ValueError for alpha outside [0, 1], k outside 0..1024, and c, d or o below 0.
     """
-    law, cost, k = Geometric(alpha), Ratio(c, d=d, o=o), _depth(k)
-    found, best = evaluate(law, k, cost), best_k(law, cost, k_max=max(SEARCHED, k))
+    law, cost = Geometric(_share(alpha)), Ratio(c, d=d, o=o)
+    best = best_k(law, cost, k_max=searched(_depth(k or 0)))
+    k = best.k if k is None else k
+    found = evaluate(law, k, cost)
     edge = _edges(alpha, k, c, {"d": d, "o": o})
     verdict = "use" if found.speedup > 1 + TIE else "dont_use"
     reason = _limit(found, k, {"drafting": k * c, "verification": k * d, "overhead": o})
@@ -90,6 +92,17 @@ def version() -> str | None:
         return metadata.version("specmath")
     except metadata.PackageNotFoundError:
         return None
+
+
+def searched(k: int) -> int:
+    """The deepest k looked at for the best, where k was asked for."""
+    return max(SEARCHED, k)
+
+
+def _share(alpha: float) -> float:
+    if PERCENT_FROM <= alpha <= 100:
+        raise ValueError(f"alpha: found {alpha:g}, expected a number in [0, 1]: did you mean {alpha / 100:g}?")
+    return alpha
 
 
 def _depth(k: int) -> int:
@@ -126,11 +139,12 @@ def _limit(found: Evaluation, k: int, extra: Mapping[str, float]) -> str:
 
 def _better(verdict: str, k: int, best: BestK, edge: Mapping[str, float | None]) -> str:
     if not best.k:
-        return f"decode plainly, no k from 1 to {max(SEARCHED, k)} pays{_break_even(k, edge)}"
+        return f"decode plainly, no k from 1 to {searched(k)} pays{_break_even(k, edge)}"
+    among = "the deepest looked at: more may pay" if best.k == searched(k) else f"the best from 1 to {searched(k)}"
     if best.k == k:
-        return f"keep k = {k}, the best from 1 to {max(SEARCHED, k)}{_break_even(k, edge)}"
+        return f"keep k = {k}, {among}{_break_even(k, edge)}"
     change = "instead " if verdict == "dont_use" else ""
-    return f"draft k = {best.k} {change}for {times(best.speedup)}, the best from 1 to {max(SEARCHED, k)}"
+    return f"draft k = {best.k} {change}for {times(best.speedup)}, {among}"
 
 
 def _break_even(k: int, edge: Mapping[str, float | None]) -> str:

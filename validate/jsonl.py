@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+HEAD, THREADS = ("format", "version"), "threads"
+
 
 class Journal:
     """Records of one piece of work: those already in the file, and each new one the moment it is there.
@@ -57,10 +59,16 @@ def read(path: str | os.PathLike, format: str, version: int) -> tuple[dict[str, 
     """
     lines = [_record(line, f"{path}:{number}") for number, line in enumerate(_whole(pathlib.Path(path)), 1)]
     head = lines[0] if lines else {}
-    found = head.pop("format", None), head.pop("version", None)
-    if found != (format, version):
-        raise ValueError(f"{path}: found {found[0]!r} version {found[1]!r}, expected {format} version {version}")
-    return head, lines[1:]
+    if (head.get("format"), head.get("version")) != (format, version):
+        raise ValueError(f"{path}: found {_kind(head)}, expected {format} version {version}: give another file")
+    return {name: value for name, value in head.items() if name not in HEAD}, lines[1:]
+
+
+def _kind(head: Mapping[str, Any]) -> str:
+    """What a file is by its first line."""
+    if "format" in head:
+        return f"{head['format']} version {head.get('version')}"
+    return f"a first line of {', '.join(head)[:60]}" if head else "no whole line"
 
 
 def _whole(path: pathlib.Path) -> list[bytes]:
@@ -80,8 +88,11 @@ def _record(line: bytes, place: str) -> dict[str, Any]:
 
 def _same(path: pathlib.Path, found: Mapping[str, Any], head: Mapping[str, Any]) -> None:
     """Refuse to go on with the work of another identity, naming the first difference."""
-    expected = {name: value for name, value in head.items() if name not in ("format", "version")}
+    expected = {name: value for name, value in head.items() if name not in HEAD}
     for name in [*expected, *found]:
         if found.get(name) != expected.get(name):
             was, asked = (json.dumps(side.get(name))[:60] for side in (found, expected))
+            if name == THREADS:
+                mend = f"set OMP_NUM_THREADS={was}, or start a new one"
+                raise ValueError(f"{path}: written with {was} threads, this process has {asked}: {mend}")
             raise ValueError(f"{path}: found {name} {was}, expected {asked}: keep its options or start a new one")

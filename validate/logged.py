@@ -2,19 +2,31 @@
 
 import json
 import pathlib
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from validate.jsonl import read
-from validate.loading import Loaded
 from validate.texts import FILE, FORMAT, VERSION, Text, of_record
-from validate.workload import messages_of
+from validate.workload import UNTITLED, messages_of
+
+if TYPE_CHECKING:
+    from validate.loading import Loaded
 
 SHORTEST = 2
 _EXPECTED = 'expected "prompt" or "messages" with "response", or "prompt_ids" with "output_ids"'
 
 
-def read_logged(path: str | pathlib.Path, target: Loaded, vocabulary: int, say: Callable[[str], None]) -> list[Text]:
+def judge(path: pathlib.Path) -> None:
+    """ValueError for what can be no text, as far as that shows without a model."""
+    source = _file(path)
+    if _ours(source):
+        read_own(source)
+    elif not list(_records(source)):
+        raise ValueError(f"{path} holds no text; {_EXPECTED}")
+
+
+def read_logged(path: str | pathlib.Path, target: "Loaded", vocabulary: int, say: Callable[[str], None]) -> list[Text]:
     """Texts of logged traffic, JSON Lines of prompt and response, as text or as token ids below `vocabulary`.
 
     {"prompt" | "turns" | "messages", "response"} is rendered by the target's template and its tokeniser;
@@ -23,15 +35,12 @@ def read_logged(path: str | pathlib.Path, target: Loaded, vocabulary: int, say: 
     else.
     """
     texts: dict[str, Text] = {}
-    for number, line in enumerate(pathlib.Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        if line.strip():
-            try:
-                text = _known(_logged(line, target, f"line-{number}"), vocabulary)
-                if text.prompt in texts:
-                    raise ValueError(f"id {text.prompt!r} is there already; rename one of them")
-            except ValueError as problem:
-                raise ValueError(f"{path}:{number}: {problem}") from None
-            texts[text.prompt] = text
+    for number, record in _records(path):
+        with _named(path, number):
+            text = _known(_text(record, target, f"line-{number}"), vocabulary)
+            if text.prompt in texts:
+                raise ValueError(f"id {text.prompt!r} is there already; rename one of them")
+        texts[text.prompt] = text
     found = [text for text in texts.values() if len(text.output) >= SHORTEST]
     if not found:
         raise ValueError(f"{path} holds no response of at least {SHORTEST} tokens; {_EXPECTED}")
@@ -40,14 +49,50 @@ def read_logged(path: str | pathlib.Path, target: Loaded, vocabulary: int, say: 
     return found
 
 
-def given(path: pathlib.Path, target: Loaded, vocabulary: int, say: Callable[[str], None] = print) -> list[Text]:
+def given(path: pathlib.Path, target: "Loaded", vocabulary: int, say: Callable[[str], None] = print) -> list[Text]:
     """The texts of a profile's folder or file as they were written, or else of a log."""
-    path = path / FILE if path.is_dir() else path
+    source = _file(path)
+    if not _ours(source):
+        return read_logged(source, target, vocabulary, say)
+    return [_known(text, vocabulary) for text in read_own(source)]
+
+
+def read_own(path: pathlib.Path) -> list[Text]:
+    """Texts that specmath wrote."""
+    return [of_record(line) for line in read(path, FORMAT, VERSION)[1]]
+
+
+def _file(path: pathlib.Path) -> pathlib.Path:
+    """The file itself, or that of a folder."""
+    source = path / FILE if path.is_dir() else path
+    if source.is_file():
+        return source
+    if path.is_dir():
+        raise ValueError(f"--text: found no {FILE} in {path}, expected the folder of a run or a profile")
+    raise ValueError(f"--text: found no file {path}, expected JSON Lines of prompt and response, or a run's folder")
+
+
+def _ours(path: pathlib.Path) -> bool:
     with path.open("rb") as file:
-        ours = FORMAT.encode() in file.readline()
-    if not ours:
-        return read_logged(path, target, vocabulary, say)
-    return [_known(of_record(line), vocabulary) for line in read(path, FORMAT, VERSION)[1]]
+        return FORMAT.encode() in file.readline()
+
+
+def _records(path: str | pathlib.Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number and object of every line that is not blank; ValueError for one that can be no text."""
+    for number, line in enumerate(pathlib.Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        if line.strip():
+            with _named(path, number):
+                record = _record(line)
+            yield number, record
+
+
+@contextmanager
+def _named(path: str | pathlib.Path, number: int) -> Iterator[None]:
+    """What is wrong with a line, with its place."""
+    try:
+        yield
+    except ValueError as problem:
+        raise ValueError(f"{path}:{number}: {problem}") from None
 
 
 def _known(text: Text, vocabulary: int) -> Text:
@@ -61,18 +106,28 @@ def _known(text: Text, vocabulary: int) -> Text:
     return text
 
 
-def _logged(line: bytes, target: Loaded, name: str) -> Text:
+def _record(line: bytes) -> dict[str, Any]:
     try:
         found = json.loads(line)
     except ValueError:
         raise ValueError(f"not JSON; {_EXPECTED}") from None
     if not isinstance(found, dict):
         raise ValueError(f"found a {type(found).__name__}; {_EXPECTED}")
-    context, output = _ids(found) if "output_ids" in found else _encoded(found, target)
     end = found.get("end")
     if end not in (None, "eos", "budget"):
         raise ValueError(f'end is {end!r}; expected "eos", "budget" or null')
-    return Text(str(found.get("id", name)), str(found.get("domain", "prompts")), context, output, end)
+    if "output_ids" in found:
+        _ids(found)
+    elif not isinstance(found.get("response"), str):
+        raise ValueError(f"found no response; {_EXPECTED}")
+    else:
+        messages_of(found)
+    return found
+
+
+def _text(found: Mapping[str, Any], target: "Loaded", name: str) -> Text:
+    context, output = _ids(found) if "output_ids" in found else _encoded(found, target)
+    return Text(str(found.get("id", name)), str(found.get("domain", UNTITLED)), context, output, found.get("end"))
 
 
 def _ids(found: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -85,10 +140,6 @@ def _ids(found: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(sides[0]), tuple(sides[1])
 
 
-def _encoded(found: Mapping[str, Any], target: Loaded) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    response = found.get("response")
-    if not isinstance(response, str):
-        raise ValueError(f"found no response; {_EXPECTED}")
-    return tuple(target.encode(messages_of(found))), tuple(
-        target.tokenizer(response, add_special_tokens=False)["input_ids"]
-    )
+def _encoded(found: Mapping[str, Any], target: "Loaded") -> tuple[tuple[int, ...], tuple[int, ...]]:
+    output = target.tokenizer(found["response"], add_special_tokens=False)["input_ids"]
+    return tuple(target.encode(messages_of(found))), tuple(output)

@@ -54,8 +54,8 @@ class CostBench:
         room = models.context - (shapes.capacity - max(shapes.contexts))
         if max(shapes.contexts) > room:
             longest = shapes.capacity - max(shapes.contexts)
-            found = f"found {max(shapes.contexts)} tokens, expected at most {room} before {longest} more"
-            raise ValueError(f"context: {found}")
+            held = f"the models hold {models.context} tokens and {longest} come after"
+            raise ValueError(f"--context: found {max(shapes.contexts)}, expected at most {room}: {held}")
         self._shapes, self._say, self._vocabulary = shapes, say, models.vocabulary
         self._rng = np.random.default_rng(0)
         target = Model(models.target, capacity=1, vocabulary=models.vocabulary)

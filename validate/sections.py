@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from validate import cost_sections, profile_sections, run_sections
-from validate.document import significant, times
+from validate.document import searched, significant, times
 from validate.words import UNKNOWN, WORDS, Section, alpha_in_words, counted, flat, interval, percent
 
 SHOWN_K = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 48, 64)
@@ -34,8 +34,12 @@ def _command(document: Mapping[str, Any]) -> str:
 
 
 def _speedup_headline(document: Mapping[str, Any]) -> str:
+    k, word = document["inputs"]["k"], WORDS[document["verdict"]]
+    if not (k or document["best"]["k"]):
+        return f"{word}: no k from 1 to {searched(k)} pays"
+    edge = ", the deepest looked at" if k == document["best"]["k"] == searched(k) else ""
     spent = f"{document['block_efficiency']:.2f} tokens per round of {significant(document['round_time'])} plain steps"
-    return f"{WORDS[document['verdict']]} k = {document['inputs']['k']}: {times(document['speedup'])} ({spent})"
+    return f"{word} k = {k}{edge}: {times(document['speedup'])} ({spent})"
 
 
 def _fit_headline(document: Mapping[str, Any]) -> str:
@@ -48,12 +52,13 @@ def _fit_headline(document: Mapping[str, Any]) -> str:
 
 def _speedup_sections(document: Mapping[str, Any]) -> list[Section]:
     edge, best, given = document["break_even"], document["best"], document["inputs"]
+    deepest = " (the deepest looked at)" if best["k"] == searched(given["k"]) else ""
     facts = (
         ("tokens per round", significant(document["block_efficiency"])),
         ("its standard deviation", significant(document["variance"] ** 0.5)),
         ("round time [plain steps]", significant(document["round_time"])),
         ("accepted / drafted", significant(document["accepted_fraction"])),
-        ("best k", f"{best['k']}, {times(best['speedup'])}"),
+        ("best k", f"{best['k']}{deepest}, {times(best['speedup'])}"),
         ("break-even alpha at this c", significant(edge["alpha"])),
         ("break-even c at this alpha", significant(edge["c"])),
     )

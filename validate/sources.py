@@ -44,10 +44,19 @@ def _available(source: str | None, wanted: Callable[[str], int | None], seed: in
         kinds = dict.fromkeys(rest.split(",") if rest else KINDS)
         return [prompt for name in kinds for prompt in generated([name], wanted(name) or PER_DOMAIN, seed)]
     if source.startswith(hub.PREFIX):
+        counts = {name: wanted(hub.domain_of(name)) or PER_DOMAIN for name in rest.split(",")}
         load = importlib.import_module("datasets").load_dataset
-        names = dict.fromkeys(rest.split(","))
-        return [p for name in names for p in hub.prompts(name, wanted(hub.domain_of(name)) or PER_DOMAIN, load)]
-    return workload.first(workload.read_prompts(pathlib.Path(source)), wanted)
+        return [prompt for name, count in counts.items() for prompt in hub.prompts(name, count, load)]
+    return workload.first(workload.read_prompts(_file(source)), wanted)
+
+
+def _file(source: str) -> pathlib.Path:
+    path = pathlib.Path(source)
+    if not path.is_file():
+        found = f"a folder, {source}" if path.is_dir() else f"no file {source}"
+        expected = f"expected JSON Lines of prompts, {GENERATED}[:KIND,KIND] or {hub.PREFIX}NAME: check the path"
+        raise ValueError(f"--prompts: found {found}, {expected}")
+    return path
 
 
 def _bundled(wanted: Callable[[str], int | None]) -> list[Prompt]:

@@ -7,8 +7,7 @@ written as it happens, so that a study interrupted anywhere keeps what it had an
 """
 
 import pathlib
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from importlib import metadata
@@ -24,13 +23,12 @@ from validate.measure import CostBench, spanned
 from validate.models import Models, Settings
 from validate.scores import DraftScores, Score
 from validate.texts import Text
-from validate.trace import FILE as TRACE
-from validate.trace import Writer
+from validate.trace import Writer, traces
 from validate.workload import Prompt, digest, interleaved, turns
 
 MEASURED_WITH = ("torch", "transformers", "numpy")
 SWEEPS = 12  # at least so many, however few the texts
-CELLS, NOT_IN_NAMES = "cells", r"[^\w.-]"
+STAGES = "text", "costs", "scored", "decoded"
 
 
 class Study:
@@ -156,10 +154,3 @@ class Study:
 def versions() -> dict[str, str | None]:
     """The releases that measured."""
     return {"specmath": version(), **{name: metadata.version(name) for name in MEASURED_WITH}}
-
-
-def traces(folder: pathlib.Path, cells: Sequence[Cell]) -> Mapping[Cell, pathlib.Path]:
-    """The trace of each cell: the folder's own where there is one cell, else in a folder by its name."""
-    if len(cells) == 1:
-        return {cells[0]: folder / TRACE}
-    return {(draft, k): folder / CELLS / f"{re.sub(NOT_IN_NAMES, '-', draft)}-k{k}" / TRACE for draft, k in cells}

@@ -6,7 +6,8 @@ Line 1 is the header. A prompt is then decoded once per arm and repeat: a prompt
 
 import os
 import pathlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Self
@@ -28,6 +29,7 @@ from validate.lines import (
 )
 
 FORMAT, VERSION, FILE = "specmath.trace", 1, "trace.jsonl"
+CELLS, NOT_IN_NAMES = "cells", r"[^\w.-]"
 _SAME_RUN = ("target", "draft", "k", "sampler", "rule", "seed", "prompts")
 
 
@@ -152,6 +154,13 @@ def read(path: str | os.PathLike) -> Trace:
         raise ValueError(f"{path} holds no whole line; expected {ORIGIN}")
     prompts, rounds, done = (tuple(book.lines[kind]) for kind in KINDS)
     return Trace(book.header, prompts, rounds, done, unread=book.unread)
+
+
+def traces(folder: pathlib.Path, cells: Sequence[tuple[str, int]]) -> Mapping[tuple[str, int], pathlib.Path]:
+    """The trace of each cell: the folder's own where there is one cell, else in a folder by its name."""
+    if len(cells) == 1:
+        return {cells[0]: folder / FILE}
+    return {(draft, k): folder / CELLS / f"{re.sub(NOT_IN_NAMES, '-', draft)}-k{k}" / FILE for draft, k in cells}
 
 
 class _Book:

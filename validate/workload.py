@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+UNTITLED = "untitled"  # the domain of a text that names none
 DOMAINS = ("code", "json", "template", "qa", "chat", "prose", "verse")
 LOOP_SHARE = 0.30
 SHINGLE, SIMILAR = 13, 0.5
@@ -77,7 +78,7 @@ def read_prompts(path: str | pathlib.Path) -> list[Prompt]:
 
     The prompt is "prompt", "turns" or "messages" (the first that is there): a text is one user message, a list of
     texts are turns, a list of {"role", "content"} is taken whole. Of several turns only the first is kept, because
-    the second would follow the target's own answer. Optional: "domain" (or "category"; default "prompts"), "id"
+    the second would follow the target's own answer. Optional: "domain" (or "category"; default "untitled"), "id"
     (or "question_id"; default a hash of the text, so that it does not depend on the order), "source" (default
     the path). Raises ValueError naming path and line for a broken line, a repeated id or a repeated text, and for
     a file without prompts; OSError where the file cannot be read.
@@ -238,7 +239,7 @@ def _prompt(line: bytes, name: str) -> Prompt:
     messages = messages_of(record)
     return Prompt(
         id=_label(record, "id", "question_id") or _sha256(_plain(messages))[:12],
-        domain=_label(record, "domain", "category") or "prompts",
+        domain=_label(record, "domain", "category") or UNTITLED,
         messages=messages,
         source=_label(record, "source") or name,
     )

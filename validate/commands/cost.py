@@ -22,7 +22,6 @@ def answer(options: Mapping[str, Any], k: int, lengths: list[int], contexts: lis
     sampler = Sampler(**{field.name: options[field.name] for field in fields(Sampler)})
     deepest = max(lengths) - 1
     settings = Settings(options["target"], (draft,), (deepest,), sampler, 1, 0, *place, options["dummy_weights"])
-    say(f"loading {options['target']}")
     bench = CostBench(Models(settings), settings, Shapes(lengths, contexts, batches), say)
     kept = journal(pathlib.Path(options["out"]), bench.measured) if options["out"] else None
     taken = of_records(kept.records, kept.path) if kept else []

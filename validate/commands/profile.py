@@ -2,13 +2,11 @@
 
 import json
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from specmath.cost import Pair
-from validate import costs, folder, report
-from validate import scores as kept
-from validate import texts as written
+from validate import costs, folder, outcome, report
 from validate.commands.run import settings_of
 from validate.console import Step, say, watched
 from validate.corpus import Corpus
@@ -19,37 +17,26 @@ from validate.models import Models
 from validate.profile import Scored
 from validate.profile_document import profile_document
 from validate.scores import Score
-from validate.sources import prompts_of
 from validate.texts import Text
+from validate.workload import Prompt
 
-COMMAND, REPORT_JSON, REPORT_TEXT = "profile", "profile.json", "profile.md"
+COMMAND, STAGES = "profile", ("text", "scored")
+REPORT_JSON, REPORT_TEXT = outcome.PROFILE
 
 Options = Mapping[str, Any]
 
 
-def answer(options: dict[str, Any], out: pathlib.Path | None) -> tuple[dict[str, Any], list[str]]:
-    """A new profile from its options: its document and the paths of its files."""
-    place = folder.new(out, COMMAND)
+def answer(options: dict[str, Any], place: pathlib.Path, prompts: Sequence[Prompt]) -> tuple[dict[str, Any], list[str]]:
+    """A profile, new or gone on with, from its options: its document and the paths of its files."""
     options["device"], options["dtype"] = placement(options["device"], options["dtype"])
-    return Profiling(options, place).finished()
-
-
-def resumed(place: pathlib.Path) -> tuple[dict[str, Any], list[str]]:
-    """Go on with the profile of a folder, under the options it began with."""
-    return Profiling(folder.begun(place, COMMAND), place).finished()
+    return Profiling(options, place, prompts).finished()
 
 
 class Profiling:
     """One profile in its folder: texts, their scores, and what they say; what is there already is not done again."""
 
-    def __init__(self, options: Options, place: pathlib.Path) -> None:
-        self.options, self.place = options, place
-        if options["text"] and options["prompts"]:
-            raise ValueError(
-                "--prompts: found beside --text, expected one of them: text is scored, prompts are decoded"
-            )
-        self._prompts = [] if options["text"] else prompts_of(options, say)
-        say(f"loading {options['target']}")
+    def __init__(self, options: Options, place: pathlib.Path, prompts: Sequence[Prompt]) -> None:
+        self.options, self.place, self._prompts = options, place, prompts
         self.settings = settings_of(options, drafts=options["draft"], ks=[options["k"]])
         self.models = Models(self.settings)
         self.corpus = Corpus(self.models, self.settings, place, say)
@@ -59,11 +46,10 @@ class Profiling:
     def finished(self) -> tuple[dict[str, Any], list[str]]:
         """Do what is not done yet; the document and the paths of its files."""
         with folder.resumable(self.place, COMMAND):
-            if not (self.place / folder.SETTINGS).exists():
-                folder.begin(self.place, COMMAND, self.options)
+            folder.begin(self.place, COMMAND, self.options)
             texts: list[Text] = []
             scores: dict[str, Score] = {}
-            for _ in watched(self._steps(texts, scores)):
+            for _ in watched(self._steps(texts, scores), STAGES):
                 pass
             scored = self._scored([t for t in texts if t.tokens], scores)
             measured = self._prices.measured if self._prices else None
@@ -98,8 +84,7 @@ class Profiling:
         return {name: prices.pair(name) for name in self.settings.drafts if name in (*FREE, *prices.models)}
 
     def _reported(self, document: Mapping[str, Any]) -> list[str]:
-        made = [] if self._given else [written.FILE]
-        files = [*made, kept.FILE, folder.SETTINGS, REPORT_JSON, REPORT_TEXT]
+        files = [*outcome.sources(self.place, COMMAND, self.options), REPORT_JSON, REPORT_TEXT]
         folder.write(self.place, REPORT_JSON, json.dumps(document, allow_nan=False, indent=1).encode())
         folder.write(self.place, REPORT_TEXT, report.markdown(document, files).encode())
         return [str(self.place / name) for name in files]

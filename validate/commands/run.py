@@ -5,67 +5,53 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from validate import costs, folder, page, prediction, report, sections, trace
+from validate import costs, folder, outcome, page, prediction, report, sections, trace
 from validate.console import say, watched
 from validate.loading import placement
 from validate.models import Settings
 from validate.sampler import Sampler
-from validate.scores import FILE as SCORES
-from validate.sources import prompts_of
-from validate.study import Study, traces
+from validate.study import STAGES, Study
 from validate.study_document import study_document
-from validate.texts import FILE as TEXTS
+from validate.workload import Prompt
 
 try:
     from validate import charts, run_charts
 except ModuleNotFoundError:
     charts = None  # type: ignore[assignment]
 
-COMMAND, CHART = "run", "speedup"
-REPORT_JSON, REPORT_TEXT, REPORT_PAGE = "report.json", "report.md", "report.html"
+COMMAND = "run"
+REPORT_JSON, REPORT_TEXT, REPORT_PAGE = outcome.RUN
+
+Options = Mapping[str, Any]
 
 
-def answer(options: dict[str, Any], out: pathlib.Path | None) -> tuple[dict[str, Any], list[str]]:
-    """A new run from its options: its document and the paths of its files."""
-    place = folder.new(out, COMMAND)
+def answer(options: dict[str, Any], place: pathlib.Path, prompts: Sequence[Prompt]) -> tuple[dict[str, Any], list[str]]:
+    """A run, new or gone on with, from its options: its document and the paths of its files."""
     options["device"], options["dtype"] = placement(options["device"], options["dtype"])
-    return _finished(options, place)
+    settings = settings_of(options, drafts=options["draft"], ks=options["k"])
+    study = Study(settings, prompts, place, say)
+    with folder.resumable(place, COMMAND):
+        folder.begin(place, COMMAND, options)
+        for _ in watched(study.steps(), STAGES):
+            pass
+        return _concluded(place, options, settings)
 
 
-def resumed(place: pathlib.Path) -> tuple[dict[str, Any], list[str]]:
-    """Go on with the run of a folder, under the options it began with."""
-    return _finished(folder.begun(place, COMMAND), place)
-
-
-def settings_of(options: Mapping[str, Any], *, drafts: Sequence[str], ks: Sequence[int]) -> Settings:
+def settings_of(options: Options, *, drafts: Sequence[str], ks: Sequence[int]) -> Settings:
     """The settings that options of the command line ask for."""
     sampler = Sampler(*(options[name] for name in ("temperature", "top_k", "top_p", "min_p")))
     rest = (options[name] for name in ("tokens", "seed", "device", "dtype"))
     return Settings(options["target"], tuple(dict.fromkeys(drafts)), tuple(sorted(set(ks))), sampler, *rest)
 
 
-def _finished(options: Mapping[str, Any], place: pathlib.Path) -> tuple[dict[str, Any], list[str]]:
-    say(f"loading {options['target']}")
-    settings = settings_of(options, drafts=options["draft"], ks=options["k"])
-    study = Study(settings, prompts_of(options, say), place, say)
-    with folder.resumable(place, COMMAND):
-        if not (place / folder.SETTINGS).exists():
-            folder.begin(place, COMMAND, options)
-        for _ in watched(study.steps()):
-            pass
-        return _concluded(place, settings)
-
-
-def _concluded(place: pathlib.Path, settings: Settings) -> tuple[dict[str, Any], list[str]]:
+def _concluded(place: pathlib.Path, options: Options, settings: Settings) -> tuple[dict[str, Any], list[str]]:
     """What the files of a run show, written beside them; and the paths of all."""
-    paths = traces(place, settings.cells)
-    read = {cell: trace.read(path) for cell, path in paths.items()}
+    read = {cell: trace.read(path) for cell, path in trace.traces(place, settings.cells).items()}
     document = study_document(read, costs.read(place / costs.FILE), prediction.read(place))
     made, pictures = _drawn(document)
     made[REPORT_JSON] = json.dumps(document, allow_nan=False, indent=1).encode()
     chart = next((name for name in made if name.endswith(".svg")), "")
-    kept = [TEXTS, SCORES, costs.FILE, prediction.FILE, *(str(path.relative_to(place)) for path in paths.values())]
-    files = [*kept, folder.SETTINGS, *made, REPORT_TEXT, REPORT_PAGE]
+    files = [*outcome.sources(place, COMMAND, options), *made, REPORT_TEXT, REPORT_PAGE]
     made[REPORT_TEXT] = report.markdown(document, files, chart).encode()
     made[REPORT_PAGE] = page.page(document, pictures, files)
     for name, content in made.items():
@@ -80,5 +66,5 @@ def _drawn(document: Mapping[str, Any]) -> tuple[dict[str, bytes], dict[str, byt
         return {}, {}
     answer = sections.headline(document)
     figure = charts.speedups(document, answer)
-    files = {f"{CHART}.{kind}": charts.rendered(figure, kind) for kind in ("svg", "png")}
+    files = {f"{outcome.CHART}.{kind}": charts.rendered(figure, kind) for kind in ("svg", "png")}
     return files, run_charts.pictures(document)
