@@ -96,3 +96,30 @@ def test_at_full_acceptance_the_draft_model_catches_up_in_every_round_and_to_bre
 )
 def test_the_break_even_ends_where_full_acceptance_does(spent, late, alpha):
     assert nulled(_break_even(4, spent, late)) == (alpha if alpha is None else pytest.approx(alpha))
+
+
+def spread(costs, drift):
+    costs.sweeps[:] = [replace(sweep, control=(1.0, drift)) for sweep in costs.sweeps]
+    return costs
+
+
+def test_a_table_is_hopeless_only_where_no_k_at_no_batch_or_context_could_pay():
+    """v(2) = 1.05 and v(33) = 50: all of 32 drafts lose, one gains."""
+    steep = {1: 1.0, 2: 1.05, 33: 50.0}
+    document = cost_document(table(lambda n, b, c: steep[n], lengths=(1, 2, 33)), "draft", 32, {})
+    assert document["verdict"] == "measure_more"
+    assert [at["k"] for at in document["plain_steps"][0]["by_k"]] == [1, 32]
+    ratio = {at["k"]: at["full_acceptance"] for at in document["plain_steps"][0]["by_k"]}
+    assert ratio == {1: pytest.approx(2 / (1.05 + 0.1 + 0.005)), 32: pytest.approx(33 / (50 + 3.2 + 0.005))}
+    assert "it would be 0.62x; k = 1 pays from alpha = 0.1" in document["reason"]
+    only_long = cost_document(table(lambda n, b, c: n if c < 200 else 1.0), "lookup", 4, {})
+    assert only_long["verdict"] == "measure_more"
+    hopeless = cost_document(table(lambda n, b, c: float(n) ** 2), "lookup", 4, {})
+    assert (hopeless["verdict"], hopeless["next"]) == ("dont_use", "decode plainly, or choose a cheaper draft")
+
+
+@pytest.mark.parametrize("drift", [0.8, 1.2])
+def test_a_table_whose_control_drifted_decides_nothing(drift):
+    found = cost_document(spread(table(lambda n, b, c: float(n) ** 2), drift), "lookup", 4, {})
+    assert found["verdict"] == "measure_more"
+    assert f"the same cell drifted by {drift - 1:+.0%}" in found["next"]

@@ -12,6 +12,13 @@ def cell(model, n, batch, context, seconds):
     }
 
 
+def place(batch, context, flat):
+    """Where k = 1 always gains and k = 2 only in one sequence, each by its own numbers."""
+    one = {"k": 1, "full_acceptance": 1.5 + batch + context / 1000, "break_even": 0.25 + batch / 100}
+    two = {"k": 2, "full_acceptance": 2.5 if batch == 1 else 0.5, "break_even": 0.5 if batch == 1 else None}
+    return {"batch": batch, "context": context, "flat_to": flat, "by_k": [one, two]}
+
+
 @pytest.fixture
 def document():
     cells = [
@@ -30,14 +37,16 @@ def document():
         "cells": cells,
         "drift": 1.03,
         "overhead": 0.0004,
+        "drawing": 0.0,
+        "overheads": [0.0, 0.0001, 0.0004],
         "machine": {"processor": "none"},
         "fitted": {"target": fitted, "draft": None},
-        "plain_steps": [{"batch": b, "context": c, "flat_to": flat} for b, c, flat in places],
+        "plain_steps": [place(b, c, flat) for b, c, flat in places],
     }
 
 
 def test_every_forward_is_told_in_the_plain_steps_of_its_own_batch_and_context(document):
-    table = sections(document)[0]
+    table = sections(document)[1]
     assert table.columns == ("model", "n", "batch", "context", "ms", "quartiles", "plain steps")
     assert table.rows == (
         ("target", "1", "1", "100", "10.0", "9.00 to 12.0", "1.00"),
@@ -51,14 +60,28 @@ def test_every_forward_is_told_in_the_plain_steps_of_its_own_batch_and_context(d
 
 
 def test_what_was_measured_twice_and_what_accepting_takes_stand_below(document):
-    assert sections(document)[0].after == (
-        "The same cell measured twice differed by +3.0%; "
-        "accepting a full draft takes 0.400 ms more than drawing one token.",
+    assert sections(document)[1].after == (
+        "The same cell measured twice differed by +3.0%.",
+        "Drawing a token takes 0.00 ms of every plain step; accepting drafts, of one sequence, "
+        "0.100 ms for 1, 0.400 ms for 2 more.",
+    )
+
+
+def test_what_every_k_could_gain_stands_by_batch_and_context(document):
+    table = sections(document)[0]
+    assert table.columns == ("batch", "context", "k", "if all were accepted", "pays from alpha")
+    assert table.rows == (
+        ("1", "100", "1", "2.60x", "0.260"),
+        ("1", "100", "2", "2.50x", "0.500"),
+        ("1", "400", "1", "2.90x", "0.260"),
+        ("1", "400", "2", "2.50x", "0.500"),
+        ("4", "100", "1", "5.60x", "0.290"),
+        ("4", "100", "2", "0.50x", "never"),
     )
 
 
 def test_the_linear_form_stands_with_its_median_and_worst_error(document):
-    table = sections(document)[1]
+    table = sections(document)[2]
     assert table.columns[1:] == (
         "base [ms]",
         "per token [ms]",

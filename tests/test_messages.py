@@ -84,7 +84,7 @@ def test_a_file_of_sweeps_that_cannot_be_created_is_found_before_the_model(refus
 
 def test_sweeps_are_not_added_to_a_file_that_holds_none(refused):
     write("mine.jsonl", {"prompt": "a"})
-    assert "mine.jsonl: found a first line of prompt, expected specmath.costs version 2" in refused(
+    assert "mine.jsonl: found a first line of prompt, expected specmath.costs version 3" in refused(
         "cost", "--out", "mine.jsonl"
     )
 
@@ -247,7 +247,7 @@ def test_a_context_beyond_the_models_names_the_option_and_the_limit(command, mon
     monkeypatch.setattr("validate.commands.cost.Models", lambda settings: types.SimpleNamespace(context=4096))
     code, _, err = command("cost", "--context", "9000", "--device", "cpu")
     assert code == 2
-    assert "--context: found 9000, expected at most 4091: the models hold 4096 tokens" in err.splitlines()[-1]
+    assert "--context: found 9000, expected at most 4063: the models hold 4096 tokens" in err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -180,9 +180,9 @@ def test_prices_of_another_target_or_sampler_decide_nothing(command, asked, mode
         return
     assert f"x at prices that are {said.format(target=models / 'target')}" in document["reason"]
     assert document["verdict"] == "measure_more"
-    command_line = f"specmath cost --target {models / 'target'} --draft lookup --k {document['best']['k']} --context "
-    assert command_line in document["next"]
-    assert (" ".join(arguments) + " --out own-costs.jsonl, then profile with --costs") in document["next"]
+    models_of = f"specmath cost --target {models / 'target'} --draft {models / 'draft'} --k 3 "
+    assert document["next"].startswith(" ".join(filter(None, (models_of.strip(), *arguments, "--context "))))
+    assert "--out own-costs.jsonl, then specmath profile --resume here --costs own-costs.jsonl" in document["next"]
 
 
 def test_the_next_step_of_a_profile_is_a_command_that_runs(command, asked, models, tmp_path, capsys):

@@ -58,6 +58,7 @@ def document():
     return {
         "schema": "specmath.profile/1",
         "verdict": "use",
+        "prices": None,
         "reason": "it is so",
         "next": "do it",
         "text": {"prompts": 12},

@@ -20,16 +20,18 @@ FLAT = 1.1  # plain steps that a forward over several tokens may take and still 
 def cost_document(costs: Costs, draft: str, k: int, machine: Mapping[str, Any]) -> dict[str, Any]:
     """The table as measured, never smoothed, in plain steps at each batch and context, and beside it a linear form.
 
-    "dont_use" where not even full acceptance of k drafts would pay after the shortest context, else
-    "measure_more": a cost table knows nothing of acceptance. Drawing and accepting (drawing, overheads) are timed for
-    one sequence and priced so at every batch.
+    "dont_use" where not even full acceptance of any k that was measured would pay, at any batch or context, and the
+    control cell kept its time; else "measure_more": a cost table knows nothing of acceptance. Drawing and accepting
+    (drawing, overheads) are timed for one sequence and priced so at every batch.
     """
     roles = {TARGET: TARGET, draft: "draft"}
     cells = [row | {"model": roles[row["model"]]} for row in costs.rows() if row["model"] in roles]
     places = sorted({(cell["batch"], cell["context"]) for cell in cells})
     pair, lengths = costs.pair(draft), sorted({cell["n"] for cell in cells if cell["model"] == TARGET})
     steps = [_plain_steps(pair, lengths, place, k) for place in places]
-    verdict = "dont_use" if steps[0]["full_acceptance"] <= 1 else "measure_more"
+    steady = abs(costs.drift - 1) <= DRIFT_BOUND
+    hopeless = steady and all(at["full_acceptance"] <= 1 for step in steps for at in step["by_k"])
+    verdict = "dont_use" if hopeless else "measure_more"
     reason, then = _what_it_takes(steps[0], k), _measure_next(verdict, costs.drift)
     return nulled(
         envelope("cost", verdict, reason, then)
@@ -50,16 +52,24 @@ def _plain_steps(pair: Pair, lengths: Sequence[int], place: tuple[int, int], k: 
     at: dict[str, int] = {"batch": place[0], "context": place[1]}
     step = pair.step(**at)
     v = {n: pair.target.seconds(n, **at) / step for n in lengths}
-    one, two = (pair.draft.seconds(n, **at) / step for n in (1, 2)) if pair.draft else (0.0, 0.0)
-    spent, late = pair.round(Chain(k), **at).total / step, two - one
+    depths = sorted({k, *(n - 1 for n in lengths if n > 1)})
+    by_k = [{"k": depth} | _worth(pair, at, depth) for depth in depths]
     return {
         **at,
         "v": v,
         "flat_to": max(n for n, steps in v.items() if all(v[m] <= FLAT for m in v if m <= n)),
-        "c": one,
-        "full_acceptance": (k + 1) / (spent + late),
-        "break_even": _break_even(k, spent, late),
+        "c": pair.draft.seconds(1, **at) / step if pair.draft else 0.0,
+        **_worth(pair, at, k),
+        "by_k": by_k,
     }
+
+
+def _worth(pair: Pair, at: Mapping[str, int], k: int) -> dict[str, float]:
+    """What k drafts gain if all are accepted, and the alpha at which they begin to gain."""
+    step = pair.step(**at)
+    one, two = (pair.draft.seconds(n, **at) / step for n in (1, 2)) if pair.draft else (0.0, 0.0)
+    spent, late = pair.round(Chain(k), **at).total / step, two - one
+    return {"full_acceptance": (k + 1) / (spent + late), "break_even": _break_even(k, spent, late)}
 
 
 def _break_even(k: int, spent: float, late: float) -> float:
@@ -96,13 +106,20 @@ def _linear(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _what_it_takes(steps: Mapping[str, Any], k: int) -> str:
+    """What k drafts could gain, and the k that begins to pay at the lowest acceptance."""
     most = f"were all k = {k} drafts accepted in every round, it would be {times(steps['full_acceptance'])}"
-    return most if steps["full_acceptance"] <= 1 else f"{most}; alpha = {significant(steps['break_even'])} breaks even"
+    paying = [at for at in steps["by_k"] if at["full_acceptance"] > 1]
+    if steps["full_acceptance"] > 1:
+        most += f", and alpha = {significant(steps['break_even'])} breaks even"
+    easiest = min(paying, key=lambda at: at["break_even"], default=None)
+    if easiest is None or easiest["k"] == k:
+        return most
+    return f"{most}; k = {easiest['k']} pays from alpha = {significant(easiest['break_even'])}"
 
 
 def _measure_next(verdict: str, drift: float) -> str:
     if abs(drift - 1) > DRIFT_BOUND:
         return f"measure again on a quieter machine: the same cell drifted by {drift - 1:+.0%} within a sweep"
     if verdict == "dont_use":
-        return "decode plainly, or choose a cheaper draft or a smaller k"
+        return "decode plainly, or choose a cheaper draft"
     return "measure the acceptance on your own prompts: specmath run --prompts FILE"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from validate.document import significant
+from validate.document import significant, times
 from validate.words import WORDS, Section, flat, milliseconds, percent
 
 
@@ -18,7 +18,29 @@ def sections(document: Mapping[str, Any]) -> list[Section]:
     """Everything below the opening."""
     models = {m: [cell for cell in document["cells"] if cell["model"] == m] for m in ("target", "draft")}
     machine = tuple((name, flat(value)) for name, value in document["machine"].items())
-    return [cost_cells(models, document), _linear(document), Section("Machine", (), ("", ""), machine)]
+    return [
+        _worth(document),
+        cost_cells(models, document),
+        _linear(document),
+        Section("Machine", (), ("", ""), machine),
+    ]
+
+
+def _worth(document: Mapping[str, Any]) -> Section:
+    """What every k could gain at most, and from which acceptance on it gains."""
+    rows = tuple(
+        (
+            str(place["batch"]),
+            str(place["context"]),
+            str(at["k"]),
+            times(at["full_acceptance"]),
+            significant(at["break_even"]) if at["full_acceptance"] > 1 else "never",
+        )
+        for place in document["plain_steps"]
+        for at in place["by_k"]
+    )
+    columns = ("batch", "context", "k", "if all were accepted", "pays from alpha")
+    return Section("What it could gain", (), columns, rows)
 
 
 def cost_cells(models: Mapping[str, Sequence[Mapping[str, Any]]], facts: Mapping[str, Any]) -> Section:

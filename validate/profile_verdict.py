@@ -46,7 +46,7 @@ def best_of(profiles: Sequence[DraftProfile], pairs_of: Mapping[str, Pair]) -> B
 
 @dataclass(frozen=True, eq=False)
 class Priced:
-    """What was scored, the prices of each draft, and of whom they are; how deep to price, and the profile's folder."""
+    """What was scored, the prices of each draft, of whom they are if known; how deep to price, the profile's folder."""
 
     scored: Scored
     pairs_of: Mapping[str, Pair]
@@ -62,7 +62,7 @@ def conclusion(best: Best, priced: Priced) -> Conclusion:
         most = (best.block_efficiency.value - 1) / best.k
         edge = f"it pays only where a drafted token costs less than {significant(most)} plain steps in all"
         return "measure_more", f"{spent}, and {_lacking(best, priced)}; {edge}", _to_price(best, priced)
-    differing = _differing(priced.scored, priced.prices or {})
+    differing = _differing(priced.scored, priced.prices) if priced.prices else ""
     if differing:
         doubt = f"{spent}, {times(best.speedup.value)} at prices that are {differing}"
         return "measure_more", doubt, _to_price(best, priced)
