@@ -466,6 +466,21 @@ def test_cost_prints_the_table_and_json_its_object(command, bench):
     assert (code, one_object(out)["schema"]) == (0, "specmath.cost/1")
 
 
+def test_cost_says_where_its_sweeps_are_how_to_use_them_and_when_nothing_was_measured(command, bench, tmp_path):
+    path = tmp_path / costs.FILE
+    asked = ("cost", "--draft", "D", "--device", "cpu", "--repeats", "2")
+    _, out, err = command(*asked, "--out", path)
+    assert f"--draft D --text LOG --costs {path}\n" in out
+    assert out.splitlines()[-2:] == ["FILES", str(path)]
+    assert "nothing to measure" not in err
+    _, again, err = command(*asked, "--out", path)
+    assert again == out
+    assert f"nothing to measure: {path} holds 2 sweeps, which are read" in err.splitlines()
+    _, out, _ = command(*asked)
+    assert "--text LOG --costs FILE, with --out FILE here\n" in out
+    assert "FILES" not in out
+
+
 def test_cost_measures_the_lengths_and_contexts_that_were_asked_for(command, bench):
     command("cost", "--k", "2", "--context", "64", "--device", "cpu", "--repeats", "1")
     command("cost", "--lengths", "2,5", "--context", "64, 128", "--device", "cpu", "--repeats", "1")

@@ -179,7 +179,7 @@ def cost(
     shapes = sizes, _numbers("--context", contexts), sorted({1, *_numbers("--batches", batches)})
     options = _options(context, out=out)
     ahead.measured(options)
-    _answer(_loaded("cost", options).answer(options, deepest, *shapes), as_json=as_json)
+    _answer(*_loaded("cost", options).answer(options, deepest, *shapes), as_json=as_json)
 
 
 @app.command(cls=Once)

@@ -1,6 +1,7 @@
 """The cost table of a target and a draft, as the JSON object of `specmath cost`."""
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,9 @@ PARAMETERS = 3
 FLAT = 1.1  # plain steps that a forward over several tokens may take and still cost "the time of one"
 
 
-def cost_document(costs: Costs, draft: str, k: int, machine: Mapping[str, Any]) -> dict[str, Any]:
+def cost_document(
+    costs: Costs, draft: str, k: int, machine: Mapping[str, Any], kept: str | None = None
+) -> dict[str, Any]:
     """The table as measured, never smoothed, in plain steps at each batch and context, and beside it a linear form.
 
     "dont_use" where not even full acceptance of any k that was measured would pay, at any batch or context, and the
@@ -32,7 +35,7 @@ def cost_document(costs: Costs, draft: str, k: int, machine: Mapping[str, Any]) 
     steady = abs(costs.drift - 1) <= DRIFT_BOUND
     hopeless = steady and all(at["full_acceptance"] <= 1 for step in steps for at in step["by_k"])
     verdict = "dont_use" if hopeless else "measure_more"
-    reason, then = _what_it_takes(steps[0], k), _measure_next(verdict, costs.drift)
+    reason, then = _what_it_takes(steps[0], k), _measure_next(verdict, costs, draft, kept)
     return nulled(
         envelope("cost", verdict, reason, then)
         | {"draft": draft, "cells": cells, "machine": machine, "drift": costs.drift}
@@ -117,9 +120,13 @@ def _what_it_takes(steps: Mapping[str, Any], k: int) -> str:
     return f"{most}; k = {easiest['k']} pays from alpha = {significant(easiest['break_even'])}"
 
 
-def _measure_next(verdict: str, drift: float) -> str:
-    if abs(drift - 1) > DRIFT_BOUND:
-        return f"measure again on a quieter machine: the same cell drifted by {drift - 1:+.0%} within a sweep"
+def _measure_next(verdict: str, costs: Costs, draft: str, kept: str | None) -> str:
+    """A quieter machine, another draft, or the acceptance of one's own text at these prices."""
+    if abs(costs.drift - 1) > DRIFT_BOUND:
+        return f"measure again on a quieter machine: the same cell drifted by {costs.drift - 1:+.0%} within a sweep"
     if verdict == "dont_use":
         return "decode plainly, or choose a cheaper draft"
-    return "measure the acceptance on your own prompts: specmath run --prompts FILE"
+    file = kept or "FILE, with --out FILE here"
+    target = "TARGET" if costs.measured.get("dummy_weights") else costs.measured.get("target", "TARGET")
+    scored = shlex.join(["specmath", "profile", "--target", target, "--draft", draft])
+    return f"score what the target wrote at these prices: {scored} --text LOG --costs {file}"

@@ -15,8 +15,10 @@ from validate.models import Models, Settings
 from validate.sampler import Sampler
 
 
-def answer(options: Mapping[str, Any], k: int, lengths: list[int], contexts: list[int], batches: list[int]) -> dict:
-    """Measure forwards over `lengths` tokens after `contexts` in `batches` sequences; the document, at k drafts."""
+def answer(
+    options: Mapping[str, Any], k: int, lengths: list[int], contexts: list[int], batches: list[int]
+) -> tuple[dict[str, Any], list[str]]:
+    """Measure forwards over `lengths` tokens after `contexts` in `batches` sequences; the document, and its file."""
     place = placement(options["device"], options["dtype"])
     draft = options["draft"]
     sampler = Sampler(**{field.name: options[field.name] for field in fields(Sampler)})
@@ -27,10 +29,13 @@ def answer(options: Mapping[str, Any], k: int, lengths: list[int], contexts: lis
     taken = of_records(kept.records, kept.path) if kept else []
     if len(taken) < options["repeats"]:
         bench.warm()
+    else:
+        say(f"nothing to measure: {options['out']} holds {len(taken)} sweeps, which are read")
     for _ in watched(_sweeps(bench, options["repeats"], taken, kept)):
         pass
     found = Costs(taken, bench.measured)
-    return cost_document.cost_document(found, draft, k, settings.machine | _weights(settings))
+    document = cost_document.cost_document(found, draft, k, settings.machine | _weights(settings), options["out"])
+    return document, [options["out"]] if options["out"] else []
 
 
 def _weights(settings: Settings) -> dict[str, str]:
