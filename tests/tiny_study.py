@@ -7,7 +7,7 @@ from validate.sampler import Sampler
 from validate.workload import Prompt
 
 VOCABULARY = 12
-MODELS = {"target": {}, "friend": {"noise": 0.2}, "clone": {}}
+MODELS = {"target": {}, "friend": {"noise": 0.2}, "acquaintance": {"noise": 0.5}, "clone": {}}
 TEXTS = ("abcabcabc", "one two one two", "lorem ipsum", "zzzzyzzzz", "hello world hello")
 
 
