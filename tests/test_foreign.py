@@ -52,7 +52,7 @@ def laws(loaded, one, sampler):
 def scored(models, texts, sampler):
     """(text, score) of each."""
     target, *drafts = models
-    found = {s.prompt: s for s in Scorer(target, {"D": d for d in drafts}, sampler).score(texts)}
+    found = {s.prompt: s for s in Scorer(target, dict(zip("D", drafts, strict=False)), sampler).score(texts)}
     return [(one, found[one.prompt]) for one in texts]
 
 
