@@ -66,6 +66,18 @@ def test_domains_share_the_whole():
         one(found, "a", 9)
 
 
+def test_a_kind_of_text_is_predicted_by_its_own_texts_alone():
+    mixed = replace(draft(), ratios=tuple(np.full(TOKENS, float(i % 2)) for i in range(24)))
+    found = prediction.predict(texts(), [mixed], runs.costs(), [K], greedy=True)
+    for start, kind in enumerate("ab"):
+        own = replace(mixed, ratios=mixed.ratios[start::2])
+        alone = prediction.predict(texts()[start::2], [own], runs.costs(), [K], greedy=True)
+        assert one(found, kind).speedup.value == pytest.approx(one(alone).speedup.value)
+        assert one(found, kind).breakdown.tokens == pytest.approx(one(alone).breakdown.tokens)
+        assert one(found, kind).speedup.prompts == 12
+    assert one(found, "a").speedup.value < 1 < one(found, "b").speedup.value
+
+
 def test_a_table_without_noise_and_a_clock_that_keeps_to_it_leave_no_doubt():
     found = one(prediction.predict(texts(), [draft()], runs.costs(), [K], greedy=True)).speedup
     assert found.high / found.low == pytest.approx(1, abs=1e-9)

@@ -11,6 +11,7 @@ pytest.importorskip("torch")
 from specmath.cost import Pair, Table
 from specmath.estimate import ratio
 from specmath.replay import Replay
+from validate.offsets import NGrams, ngram_draft
 from validate.pricing import priced
 from validate.profile import DraftProfile, by_context, by_copy, by_position, origin, pairs
 from validate.scores import TILTS, DraftScores, Score
@@ -287,6 +288,26 @@ class TestPrices:
         found_two = profile([np.zeros((3, 6))], texts=budget, lengths=[[2, 0, 0, 0, 0, 0]])
         assert found_two.speedup(3, sparse) is None, "the draft found no more"
         assert profile([np.zeros(6)], texts=(text(context=2000, end="budget"),)).speedup(3, sparse) is None, "context"
+
+    @pytest.mark.parametrize("k", [1, 2, 3])
+    def test_n_grams_pay_for_every_draft_of_a_round_and_nothing_where_they_know_none(self, k):
+        """Tokens 1 to 3 follow each other in the other text; nothing follows 9, and 8 was never seen."""
+        one = Text("one", "d", (7, 1, 2), (3, 1, 2, 3, 9, 8, 3, 1, 2, 2, 3, 1, 1), "eos")
+        other = Text("other", "d", (1, 2, 3), (1, 2, 3, 1, 2, 3), "eos")
+        pair, drafter = Pair(self.TARGET, overhead=0.0625), NGrams([one, other], 10).of(one)
+        expected, at = np.zeros(3), 0
+        while at < one.tokens:
+            committed = [*one.context, *one.output[: at + 1]]
+            drafts = drafter.propose(committed, k, RNG).tokens
+            assert len(drafts) in (0, k)
+            expected[1] += self.TARGET.seconds(len(drafts) + 1, context=len(committed))
+            expected[2] += pair.overhead * bool(drafts)
+            agreed = [a == b for a, b in zip(drafts, one.output[at + 1 :], strict=False)]
+            at += (*agreed, False).index(False) + 1
+        draft = ngram_draft([one, other], 10).of([0])
+        parts = priced(Replay(draft.ratios), draft, (one,), pair, k)
+        np.testing.assert_allclose([parts.draft[0], parts.verify[0], parts.overhead[0]], expected)
+        assert not draft.lengths[0].all()
 
     def test_a_depth_that_was_never_measured_has_no_speedup(self):
         found = profile([np.ones(9)], k_max=8)

@@ -146,6 +146,24 @@ def test_out_of_memory_halves_the_batch_says_so_and_changes_nothing(target, text
         np.testing.assert_allclose(found[prompt], entropy, atol=1e-5)
 
 
+@pytest.mark.parametrize(("limit", "rows"), [(9, [8]), (5, [8, 4]), (2, [8, 4, 2]), (1, [8, 4, 2, 1])])
+def test_out_of_memory_halves_until_it_fits_and_no_further(target, texts, monkeypatch, limit, rows):
+    forward, said = Model.forward, []
+
+    def small(self, tokens, **options):
+        if len(tokens) > limit:
+            raise torch.OutOfMemoryError("no memory")
+        return forward(self, tokens, **options)
+
+    monkeypatch.setattr(Model, "forward", small)
+    alike = [dataclasses.replace(texts[0], prompt=str(i)) for i in range(20)]
+    assert len(list(Scorer(target, {}, Sampler(), say=said.append).score(alike))) == 20
+    before = [16, *rows[:-1]]
+    assert said == [
+        f"out of memory with {a} texts side by side; going on with {b}" for a, b in zip(before, rows, strict=True)
+    ]
+
+
 def test_a_text_that_fits_no_memory_alone_is_named(target, texts, monkeypatch):
     def never(self, tokens, **options):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")

@@ -10,16 +10,16 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from tests import tiny
-from validate import costs, models, prediction, trace
+from tests.tiny_study import in_memory, prompts, settings
+from validate import costs, prediction, trace
 from validate.arms import Arms
 from validate.console import Step
 from validate.corpus import Corpus
 from validate.decoder import Decoder
 from validate.fit import sample_of
-from validate.loading import Loaded
 from validate.measure import CostBench, Shapes
 from validate.model import Model
-from validate.models import Models, Settings
+from validate.models import Models
 from validate.sampler import Sampler
 from validate.scoring import Scorer
 from validate.study import Study, traces
@@ -29,44 +29,12 @@ from validate.texts import Text
 from validate.trace import FILE as TRACE
 from validate.workload import Prompt
 
-
-class Letters:
-    """A tokeniser of one token per letter, modulo the vocabulary."""
-
-    chat_template = None
-
-    def __call__(self, text, **options):
-        return {"input_ids": [ord(letter) % 12 for letter in text]}
-
-    def get_vocab(self):
-        return {str(i): i for i in range(12)}
-
-    def __len__(self):
-        return 12
-
-
-MODELS = {"target": {}, "friend": {"noise": 0.2}, "clone": {}}
 SEVERAL = {"drafts": ("lookup", "ngram", "friend"), "ks": (1, 3)}
 
 
 @pytest.fixture(autouse=True)
 def tiny_models(monkeypatch):
-    def load(name, **where):
-        loaded = tiny.llama(vocabulary=12, seed=1, **MODELS[name])
-        return Loaded(name, loaded.network, Letters(), loaded.eos, loaded.context, loaded.rows)
-
-    monkeypatch.setattr(models, "load", load)
-    monkeypatch.setattr("validate.loading.load", load)
-
-
-def settings(**changed):
-    known = {"target": "target", "drafts": ("lookup",), "ks": (3,), "sampler": Sampler(), "budget": 12, "seed": 0}
-    return Settings(**{**known, "device": "cpu", "dtype": "float32"} | changed)
-
-
-def prompts(count=4):
-    texts = ("abcabcabc", "one two one two", "lorem ipsum", "zzzzyzzzz", "hello world hello")
-    return [Prompt(f"p-{i}", f"d{i % 2}", ({"role": "user", "content": texts[i]},), "here") for i in range(count)]
+    in_memory(monkeypatch)
 
 
 def run(folder, *, stop=None, count=4, **changed):

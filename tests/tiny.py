@@ -9,13 +9,13 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from validate.loading import Loaded
 
 
-def llama(*, vocabulary=8, seed=0, sharpness=30.0, eos=(), noise=0.0, context=256):
-    """A random Llama of one layer; `noise` perturbs its weights, which makes a draft that mostly agrees."""
+def llama(*, vocabulary=8, seed=0, sharpness=30.0, eos=(), noise=0.0, context=256, width=16):
+    """A random Llama of two layers; `noise` perturbs its weights, which makes a draft that mostly agrees."""
     torch.manual_seed(seed)
     config = transformers.LlamaConfig(
         vocab_size=vocabulary,
-        hidden_size=16,
-        intermediate_size=16,
+        hidden_size=width,
+        intermediate_size=width,
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=1,

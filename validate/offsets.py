@@ -30,8 +30,8 @@ def lookup_draft(texts: Sequence[Text], k: int, vocabulary: int) -> DraftScores:
 def ngram_draft(texts: Sequence[Text], vocabulary: int) -> DraftScores:
     """N-grams of the other texts of the domain, prompts and outputs: ratios [n], since only the last tokens count.
 
-    Where it has no draft a round stops there, as it does at a wrong one; lengths [n] are 0 there and without end
-    elsewhere.
+    Where it has no draft a round stops there, as it does at a wrong one; lengths [n] are 0 where it drafts nothing and
+    without end elsewhere: where its own drafts lead to tokens that it never saw, they end sooner than they are priced.
     """
     drafts = NGrams(texts, vocabulary)
     ratios, lengths = zip(*(_by_memory(text, drafts.of(text)) for text in texts), strict=True)
@@ -82,7 +82,7 @@ def _looked_up(text: Text, k: int, vocabulary: int) -> tuple[np.ndarray, np.ndar
 
 
 def _by_memory(text: Text, draft: NGram) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each token is the draft's own; and, for each start, how many tokens it drafts before it knows none."""
+    """Whether each token is the draft's own; and, for each start, 0 where it drafts nothing, else UNBOUNDED."""
     whole, first = text.context + text.output, len(text.context) + 1
     drafts = [draft.after(whole[max(at - draft.order, 0) : at]) for at in range(first, len(whole))]
     right = np.array([a == b for a, b in zip(drafts, text.output[1:], strict=True)], dtype=float)

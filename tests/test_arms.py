@@ -1,0 +1,69 @@
+"""One prompt in every arm: whose coins it is decoded with, and what its greedy outputs are held against."""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from tests.tiny_study import in_memory, prompts, settings
+from validate import prediction
+from validate.arms import Arms
+from validate.lines import DoneLine
+from validate.model import Model
+from validate.models import Models
+from validate.sampler import Sampler
+from validate.study import Study, traces
+from validate.texts import Text
+
+
+@pytest.fixture(autouse=True)
+def tiny_models(monkeypatch):
+    in_memory(monkeypatch)
+
+
+def outputs(arms, text, cells):
+    """The last line of every arm, by cell: plain, speculative, plain."""
+    found = arms.decode(text, cells, backwards=False)
+    return {cell: [line for line in lines if isinstance(line, DoneLine)] for cell, lines in found.items()}
+
+
+def arms_of(texts, **changed):
+    chosen = settings(**changed)
+    return Arms(Models(chosen), chosen, texts, 64), chosen.cells
+
+
+def test_every_prompt_is_sampled_with_a_seed_of_its_own_and_both_plain_runs_with_the_same():
+    texts = [Text(name, "d", (1, 2, 3), (4, 5)) for name in ("one", "two")]
+    arms, cells = arms_of(texts, sampler=Sampler(3.0))
+    first, second = (outputs(arms, text, cells)["lookup", 3] for text in texts)
+    assert first[0].tokens == first[2].tokens != second[0].tokens == second[2].tokens
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_greedy_outputs_are_held_against_those_of_the_first_arm(monkeypatch, backwards):
+    """Kernels for several tokens that answer otherwise: what is drafted for diverges, both plain runs agree."""
+    forward = Model.forward
+
+    def otherwise(self, tokens, **options):
+        several = self.name == "target" and self.length > 0 and len(tokens) > 1
+        return forward(self, tokens, **options).roll(int(several), dims=-1)
+
+    monkeypatch.setattr(Model, "forward", otherwise)
+    text = Text("p", "d", (1, 2, 3), (4, 5))
+    arms, cells = arms_of([text], drafts=("clone",), ks=(1, 3))
+    found = arms.decode(text, cells, backwards=backwards)
+    for lines in found.values():
+        done = {(line.arm, line.repeat): line for line in lines if isinstance(line, DoneLine)}
+        assert done["plain", 0].tokens == done["plain", 1].tokens != done["spec", 0].tokens
+        assert done["plain", 0].divergence is done["plain", 1].divergence is None
+        at = done["spec", 0].divergence["at"]
+        assert done["spec", 0].tokens[:at] == done["plain", 0].tokens[:at]
+        assert done["spec", 0].tokens[at] != done["plain", 0].tokens[at]
+
+
+def test_one_cells_trace_is_enough_for_a_prediction_to_come_too_late(tmp_path):
+    chosen = settings(ks=(1, 3))
+    list(Study(chosen, prompts(), tmp_path).steps())
+    (tmp_path / prediction.FILE).unlink()
+    traces(tmp_path, chosen.cells)["lookup", 1].unlink()
+    with pytest.raises(ValueError, match=r"found traces and no prediction\.json, which comes before them"):
+        list(Study(chosen, prompts(), tmp_path).steps())
