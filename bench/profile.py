@@ -1,9 +1,9 @@
 """What it costs to know alpha to one point, and with it the rounds of k = 1..8: scoring, against the decoder at each k.
 
-Prompts made by seed are written plainly and scored batch by batch, until alpha is known to the point. The first of
-every few is decoded speculatively at every k as well, and written a second time, which is the control; its seconds
-stand for the others' by the tokens written. All on one thread, whose pace is the steadier; kept in runs/profile batch
-by batch, so that an interrupted bench goes on. Over an hour. Ratios of seconds.
+Prompts made by seed are written, as `specmath profile` does, and scored batch by batch, until alpha is known to the
+point. The first of every few is decoded speculatively at every k as well, and written a second time, which is the
+control; its seconds stand for the others' by the tokens written. All on one thread, whose pace is the steadier; kept in
+runs/profile batch by batch, so that an interrupted bench goes on. Up to an hour. Ratios of seconds.
 """
 
 import pathlib
@@ -17,9 +17,10 @@ from specmath.replay import Replay
 from validate import scores, texts
 from validate.arrays import Arrays
 from validate.clock import Clock
+from validate.commands.profile import WRITTEN_WITH
 from validate.console import say
 from validate.decoder import Decoder
-from validate.drafters import Lookup, ModelDraft, Nothing
+from validate.drafters import Lookup, ModelDraft
 from validate.generate import generated
 from validate.jsonl import Journal
 from validate.loading import early, load
@@ -44,7 +45,7 @@ class Plan:
     sparse: int
 
 
-PLANS = (Plan("lookup", (64, 128, 256, 384), 16), Plan("early:27", (BATCH,), BATCH))
+PLANS = (Plan("lookup", (64, 128, 256, 320, 384), 32), Plan("early:27", (BATCH,), BATCH))
 
 
 class Bench:
@@ -58,13 +59,13 @@ class Bench:
         capacity = max(len(ids) for _, ids in self.prompts) + TOKENS + max(DEPTHS) + 1
         model, host, common = Model(target, capacity=capacity), Arrays.on("cpu"), (Sampler(), Clock("cpu"), target.eos)
         drafter = ModelDraft(host, Model(draft, capacity=capacity), Sampler()) if draft else Lookup(host, target.rows)
-        self._plain = Decoder(model, Nothing(host, target.rows), *common, k=0)
+        self._writer = Decoder(model, Lookup(host, target.rows), *common, k=WRITTEN_WITH)
         self._arms = {k: Decoder(model, drafter, *common, k=k) for k in DEPTHS}
         self._scorer = Scorer(target, {plan.draft: draft} if draft else {}, Sampler(), say=say)
 
     def warm(self):
         """Every decoder once, untimed."""
-        for decoder in (self._plain, *self._arms.values()):
+        for decoder in (self._writer, *self._arms.values()):
             list(decoder.start(self.prompts[0][1], budget=16, seed=0).rounds())
 
     def batch(self, first):
@@ -82,7 +83,7 @@ class Bench:
 
     def _written(self, place):
         prompt, ids = self.prompts[place]
-        return decoded(self._plain, ids, prompt, budget=TOKENS, seed=0)
+        return decoded(self._writer, ids, prompt, budget=TOKENS, seed=0)
 
     def _rounds(self, place, k):
         return len(list(self._arms[k].start(self.prompts[place][1], budget=TOKENS, seed=0).rounds()))
@@ -94,7 +95,14 @@ def main():
     PLACE.mkdir(parents=True, exist_ok=True)
     for plan in PLANS:
         bench = Bench(plan)
-        about = {"draft": plan.draft, "kind": KIND, "tokens": TOKENS, "batch": BATCH, "sparse": plan.sparse}
+        about = {
+            "draft": plan.draft,
+            "kind": KIND,
+            "tokens": TOKENS,
+            "batch": BATCH,
+            "sparse": plan.sparse,
+            "lookup": WRITTEN_WITH,
+        }
         journal = Journal(PLACE / f"{plan.draft.replace(':', '-')}.jsonl", FORMAT, VERSION, about)
         _measured(bench, journal)
         _report(bench, journal.records)

@@ -339,7 +339,9 @@ def test_sweeps_say_under_which_sampler_accepting_was_timed():
 
 
 def test_a_context_that_the_models_do_not_hold_is_refused():
-    with pytest.raises(ValueError, match="context: found 254 tokens, expected at most 253 before 3 more"):
+    with pytest.raises(
+        ValueError, match="--context: found 254, expected at most 253: the models hold 256 tokens and 3 come after"
+    ):
         bench(Shapes((1, 3), (5, 254)))
 
 

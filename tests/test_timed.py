@@ -16,6 +16,7 @@ from validate.decoder import Decoder
 from validate.measure import CostBench, Shapes
 from validate.model import Model
 from validate.models import Models
+from validate.sampler import Sampler
 from validate.study import Study, traces
 
 DRAWN, JUDGED, FOREVER = 10_000, 100, 1_000_000
@@ -153,7 +154,9 @@ def test_no_sweep_of_the_cost_command_is_the_first_of_its_shapes_also_where_it_g
     options = {"target": "target", "draft": "friend", "device": "cpu", "dtype": None, "dummy_weights": False}
     for repeats in (2, 4):
         machine.seen.clear()
-        cost.answer(options | {"repeats": repeats, "out": tmp_path / costs.FILE}, [1, 2], [5, 40], [1])
+        cost.answer(
+            options | {"repeats": repeats, "out": tmp_path / costs.FILE} | vars(Sampler()), 1, [1, 2], [5, 40], [1]
+        )
     assert len(swept(tmp_path)) == 4
     assert max(max(sweep.cells.values()) for sweep in swept(tmp_path)) < FOREVER
 

@@ -32,16 +32,20 @@ class Corpus:
     ) -> None:
         self._models, self._settings, self._folder, self._say = models, settings, folder, say
 
-    def texts(self, prompts: Sequence[Prompt]) -> Iterator[Text]:
-        """Each prompt decoded plainly, in their order."""
+    def texts(self, prompts: Sequence[Prompt], k: int = 0) -> Iterator[Text]:
+        """Each prompt decoded, in their order: plainly, or with k drafts of prompt lookup, whose text has the same law.
+
+        Only plain decoding leaves seconds that say what plain decoding takes.
+        """
         settings, models = self._settings, self._models
         identity = self._identity("target", "seed", "dtype") | {"tokens": settings.budget, "prompts": digest(prompts)}
+        identity |= {"lookup": k} if k else {}
         journal = Journal(self._folder / written.FILE, written.FORMAT, written.VERSION, identity)
         longest = max(len(models.target.encode(prompt.messages)) for prompt in prompts)
         model = Model(models.target, capacity=longest + settings.budget, vocabulary=models.vocabulary)
-        nothing = Nothing(Arrays.on(model.device), models.vocabulary)
-        plain = Decoder(model, nothing, settings.sampler, Clock(settings.device), models.target.eos, k=0)
-        yield from write(plain, models.target, prompts, journal, budget=settings.budget, seed=settings.seed)
+        drafter = (Lookup if k else Nothing)(Arrays.on(model.device), models.vocabulary)
+        decoder = Decoder(model, drafter, settings.sampler, Clock(settings.device), models.target.eos, k=k)
+        yield from write(decoder, models.target, prompts, journal, budget=settings.budget, seed=settings.seed)
 
     def scores(self, texts: Sequence[Text]) -> Iterator[Score]:
         """The scores of texts of at least two tokens: those that the journal holds, then the others as they come."""

@@ -15,7 +15,8 @@ FORMAT, VERSION, FILE = "specmath.texts", 1, "texts.jsonl"
 class Text:
     """One prompt and what followed it; output[0] was made by the prefill and belongs to no round.
 
-    end is "eos" or "budget", None where unknown; seconds are those of decoding what came after the first token.
+    end is "eos" or "budget", None where unknown; seconds are those of plainly decoding what
+    came after the first token, if it was.
     """
 
     prompt: str

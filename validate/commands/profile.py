@@ -21,6 +21,7 @@ from validate.texts import Text
 from validate.workload import Prompt
 
 COMMAND, STAGES = "profile", ("text", "scored")
+WRITTEN_WITH = 4  # drafts of prompt lookup: the same law, in fewer forwards
 REPORT_JSON, REPORT_TEXT = outcome.PROFILE
 
 Options = Mapping[str, Any]
@@ -60,7 +61,7 @@ class Profiling:
         return given(path, self.models.target, self.models.vocabulary, say)
 
     def _steps(self, texts: list[Text], scores: dict[str, Score]) -> Iterator[Step]:
-        for text in self._given or self.corpus.texts(self._prompts):
+        for text in self._given or self.corpus.texts(self._prompts, WRITTEN_WITH):
             texts.append(text)
             yield Step("text", len(texts), len(self._given or self._prompts), f"{text.prompt} ({text.domain})")
         rounds = [text for text in texts if text.tokens]
