@@ -415,7 +415,7 @@ class TestResuming:
     def test_a_run_cut_at_any_byte_goes_on_to_the_same_trace(self, path):
         prompts = {name: a_prompt(name) for name in "abc"}
         data = write(path, [line for lines in prompts.values() for line in lines]).read_bytes()
-        sizes = range(data.index(b"\n") + 1, len(data) + 1, 13)
+        sizes = range(0, len(data) + 1, 13)
         for size in [*sizes, len(data)]:
             path.write_bytes(data[:size])
             with self.resume(path) as writer:
@@ -425,6 +425,12 @@ class TestResuming:
                     for line in prompts[name]:
                         writer.write(line)
             assert path.read_bytes() == data
+
+    def test_half_a_line_that_is_no_header_is_left_as_it_is(self, path):
+        path.write_text("precious")
+        with pytest.raises(ValueError, match="holds no whole line"):
+            self.resume(path)
+        assert path.read_text() == "precious"
 
     def test_a_prompt_is_finished_when_all_its_runs_are_done(self, path):
         write(path, [*a_prompt("a"), *a_prompt("b")[:-1]])

@@ -83,10 +83,12 @@ class Writer:
     def resume(cls, path: str | os.PathLike, header: Header, *, runs: int) -> Self:
         """Go on with an interrupted trace; `finished` holds the prompts with all their `runs` done lines.
 
-        The file is cut after the last line at which no prompt was begun and unfinished. Raises ValueError where
+        The file is cut after the last line at which no prompt was begun and unfinished; half a header is begun anew.
+        Raises ValueError where
         another run wrote it, OSError where it cannot be read.
         """
-        if not os.path.getsize(path):
+        if _is_torn_header(path):
+            os.truncate(path, 0)
             return cls(path, header)
         _check_same_run(path, read(path).header, header)
         size, lines, finished = _finished(path, runs)
@@ -203,6 +205,14 @@ def _whole_lines(path: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
     """Number and bytes of every line that has its newline."""
     with open(path, "rb") as file:
         yield from ((number, line) for number, line in enumerate(file, start=1) if line.endswith(b"\n"))
+
+
+def _is_torn_header(path: str | os.PathLike) -> bool:
+    """Whether the file holds the beginning of a trace's first line and no more, or nothing."""
+    start = dumps({"format": FORMAT, "version": VERSION}).rstrip(b"}\n")
+    with open(path, "rb") as file:
+        found = file.readline()
+    return not found.endswith(b"\n") and found.startswith(start[: len(found)])
 
 
 def _finished(path: str | os.PathLike, runs: int) -> tuple[int, int, frozenset[str]]:
