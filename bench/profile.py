@@ -6,7 +6,9 @@ control; its seconds stand for the others' by the tokens written. All on one thr
 runs/profile batch by batch, so that an interrupted bench goes on. Up to an hour. Ratios of seconds.
 """
 
+import json
 import pathlib
+import sys
 import time
 from dataclasses import dataclass
 
@@ -14,7 +16,7 @@ import numpy as np
 import torch
 
 from specmath.replay import Replay
-from validate import scores, texts
+from validate import folder, scores, texts
 from validate.arrays import Arrays
 from validate.clock import Clock
 from validate.commands.profile import WRITTEN_WITH
@@ -30,22 +32,26 @@ from validate.profile import DraftProfile
 from validate.sampler import Sampler
 from validate.scores import model_draft
 from validate.scoring import Scorer
+from validate.study import versions
 from validate.writing import decoded
 
 FORMAT, VERSION, PLACE = "specmath.bench.profile", 1, pathlib.Path("runs/profile")
-KIND, TOKENS, DEPTHS, BATCH, PRECISION = "template", 128, range(1, 9), 8, 0.01
+RECORD = pathlib.Path(__file__).parent.parent / "figures" / "data"
+KIND, TOKENS, DEPTHS, BATCH = "template", 128, range(1, 9), 8
+WANTED = {"logged": 20, "written": 5}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A draft, the numbers of prompts at which its precision is looked at, and which part of them is decoded."""
+    """A draft, the prompts at which its precision is looked at, every which one is decoded, and what is wanted."""
 
     draft: str
     looks: tuple[int, ...]
     sparse: int
+    precision: float | None = None
 
 
-PLANS = (Plan("lookup", (64, 128, 256, 320, 384), 32), Plan("early:27", (BATCH,), BATCH))
+PLANS = (Plan("lookup", (64, 128, 256, 320, 384), 32, 0.01), Plan("early:27", (BATCH,), BATCH))
 
 
 class Bench:
@@ -93,31 +99,36 @@ def main():
     """Lookup, the draft that makes decoding cheapest, as far as the precision takes; a model draft on a few prompts."""
     torch.set_num_threads(1)
     PLACE.mkdir(parents=True, exist_ok=True)
+    record, missed = {"threads": 1, "versions": versions(), "wanted": WANTED, "drafts": []}, []
     for plan in PLANS:
         bench = Bench(plan)
-        about = {
-            "draft": plan.draft,
-            "kind": KIND,
-            "tokens": TOKENS,
-            "batch": BATCH,
-            "sparse": plan.sparse,
-            "lookup": WRITTEN_WITH,
-        }
+        about = {"draft": plan.draft, "kind": KIND, "tokens": TOKENS, "batch": BATCH, "sparse": plan.sparse}
+        about |= {"lookup": WRITTEN_WITH}
         journal = Journal(PLACE / f"{plan.draft.replace(':', '-')}.jsonl", FORMAT, VERSION, about)
         _measured(bench, journal)
-        _report(bench, journal.records)
+        record["drafts"].append(_found(bench, journal.records))
+        _report(record["drafts"][-1])
+        missed += [f"{plan.draft}: {name}" for name in failures(record["drafts"][-1], plan.precision)]
+    folder.write(RECORD, "profile_cost.json", json.dumps(record, allow_nan=False, indent=1).encode())
+    if missed:
+        sys.exit(f"not held: {', '.join(missed)}")
 
 
 def _measured(bench, journal):
     """Batch after batch until the precision is reached at a look, or the prompts end."""
-    bench.warm()
-    while True:
-        done = BATCH * len(journal.records)
-        known = done in bench.plan.looks and _alpha(bench, journal.records).half_width <= PRECISION
-        if known or done == max(bench.plan.looks):
-            return
-        journal.append(bench.batch(done))
-        say(f"{bench.plan.draft}: {done + BATCH} prompts written and scored")
+    if not _known(bench, journal.records):
+        bench.warm()
+    while not _known(bench, journal.records):
+        journal.append(bench.batch(BATCH * len(journal.records)))
+        say(f"{bench.plan.draft}: {BATCH * len(journal.records)} prompts written and scored")
+
+
+def _known(bench, records):
+    """Whether this is a look at which the precision is reached, or the last one."""
+    done, plan = BATCH * len(records), bench.plan
+    if not plan.precision or done not in plan.looks:
+        return done == max(plan.looks)
+    return done == max(plan.looks) or _profile(bench, records).alpha.half_width <= plan.precision
 
 
 def _profile(bench, records):
@@ -130,23 +141,51 @@ def _profile(bench, records):
     return DraftProfile(draft, made, greedy=True)
 
 
-def _alpha(bench, records):
-    return _profile(bench, records).alpha
-
-
-def _report(bench, records):
+def _found(bench, records):
+    """What was measured, beside what was wanted."""
     profile, ran = _profile(bench, records), [record for record in records if record["again"]]
     share = sum(len(r["texts"][0]["output"]) for r in ran) / sum(len(t.output) for t in profile.texts)
-    scored, written = sum(r["scored"] for r in records), sum(sum(r["written"]) for r in records)
-    every = sum(sum(r["decoded"]) for r in ran) / share
-    control = sum(r["again"] for r in ran) / sum(r["written"][0] for r in ran)
-    print(f"{bench.plan.draft}: {len(profile.texts)} prompts of {KIND}, {TOKENS} tokens, greedy, k = 1..{max(DEPTHS)}")
-    print(f"  alpha {profile.alpha.value:.3f} +- {profile.alpha.half_width:.3f}, +- {PRECISION} wanted")
-    print(f"  decoded at every k / scored            {every / scored:6.1f}   at least 20 wanted")
-    print(f"  decoded at every k / written, scored   {every / (written + scored):6.1f}   at least 5 wanted")
-    print(f"  written again / written (control)      {control:6.3f}")
-    print(f"  seconds: decoded {every:.0f} (from {len(ran)} prompts), written {written:.0f}, scored {scored:.0f}")
-    print(f"  rounds of the decoded prompts equal the replayed ones at {_equal(profile, ran)} of {len(DEPTHS)} depths")
+    seconds = {"scored": sum(r["scored"] for r in records), "written": sum(sum(r["written"]) for r in records)}
+    seconds["decoded"] = sum(sum(r["decoded"]) for r in ran) / share
+    again = sum(r["again"] for r in ran) / sum(r["written"][0] for r in ran)
+    return {
+        "draft": bench.plan.draft,
+        "kind": KIND,
+        "tokens": TOKENS,
+        "prompts": len(profile.texts),
+        "prompts_decoded": len(ran),
+        "alpha": profile.alpha.value,
+        "half_width": profile.alpha.half_width,
+        "seconds": seconds,
+        "control": again,
+        "equal_depths": _equal(profile, ran),
+        "ratios": ratios(seconds),
+    }
+
+
+def ratios(seconds):
+    """The decoder's seconds at every k over what the profile takes, of logged text and of text written on the spot."""
+    logged, spot = seconds["scored"], seconds["scored"] + seconds["written"]
+    return {"logged": seconds["decoded"] / logged, "written": seconds["decoded"] / spot}
+
+
+def failures(found, precision):
+    """Which of the bounds do not hold."""
+    missed = [name for name, wanted in WANTED.items() if found["ratios"][name] < wanted]
+    missed += ["precision"] if precision and found["half_width"] > precision else []
+    return missed + (["rounds"] if found["equal_depths"] < len(DEPTHS) else [])
+
+
+def _report(found):
+    deepest, seconds = max(DEPTHS), found["seconds"]
+    print(f"{found['draft']}: {found['prompts']} prompts of {KIND}, {TOKENS} tokens, greedy, k = 1..{deepest}")
+    print(f"  alpha {found['alpha']:.3f} +- {found['half_width']:.3f}")
+    for name, wanted in WANTED.items():
+        print(f"  decoded at every k / profile of {name} text  {found['ratios'][name]:6.1f}   at least {wanted} wanted")
+    print(f"  written again / written (control)           {found['control']:6.3f}")
+    parts = ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())
+    print(f"  seconds: {parts} (decoded: from {found['prompts_decoded']} prompts)")
+    print(f"  rounds of the decoded prompts equal the replayed ones at {found['equal_depths']} of {len(DEPTHS)} depths")
 
 
 def _equal(profile, ran):
