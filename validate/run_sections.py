@@ -55,16 +55,15 @@ def _by_domain(document: Mapping[str, Any]) -> Section:
     lost = [f"{name}: {d['reason']}." for name, d in domains.items() if verdicts[name]["verdict"] == "dont_use"]
     idle = [name for name, found in domains.items() if not found["hit_share"]]
     nothing = [f"Nothing was drafted for {', '.join(idle)}: plain decoding was measured there."] if idle else []
-    before = (_chosen(document), f"{_leading(document)}: {alpha_in_words(document['acceptance'])}")
-    return Section("By kind of text", before, columns, rows, (*lost, *nothing, *flagged))
+    before = f"{_leading(document)}: {alpha_in_words(document['acceptance'])}"
+    return Section("By kind of text", (*_chosen(document), before), columns, rows, (*lost, *nothing, *flagged))
 
 
-def _chosen(document: Mapping[str, Any]) -> str:
-    """Why that draft and k lead, and stand for each kind of text."""
-    of = f"of {counted(len(document['totals']), 'draft and k', 'drafts and k')} that ran"
-    return (
-        f"{_leading(document)} leads: {of} it was predicted fastest over all texts; a kind has the one fastest there."
-    )
+def _chosen(document: Mapping[str, Any]) -> list[str]:
+    """Why that draft and k lead, where there were several."""
+    ran = len(document["totals"])
+    why = f"{_leading(document)} leads: of the {ran} that ran it was predicted fastest over all texts"
+    return [f"{why}; each kind of text has the one predicted fastest there."] if ran > 1 else []
 
 
 def inside(cell: Mapping[str, Any]) -> str:

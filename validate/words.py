@@ -39,9 +39,9 @@ def milliseconds(seconds: float | None) -> str:
     return UNKNOWN if seconds is None else significant(1000 * seconds)
 
 
-def counted(count: int, noun: str, several: str = "") -> str:
+def counted(count: int, noun: str) -> str:
     """A number of things."""
-    return f"{count} {noun if count == 1 else several or f'{noun}s'}"
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def alpha_in_words(found: Mapping[str, Any]) -> str:
