@@ -1,5 +1,6 @@
 """What the bench of the profile counts: the seconds of a few prompts stand for all by their tokens."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -79,3 +80,11 @@ def test_it_ends_at_a_look_where_the_precision_is_reached_and_at_the_last_in_any
     widths = iter((0.02, 0.01))
     monkeypatch.setattr(profile, "_profile", lambda *_: SimpleNamespace(alpha=SimpleNamespace(half_width=next(widths))))
     assert [profile._known(bench, [batch(0)] * n) for n in (0, 1, 2, 3)] == [False, False, True, True]
+
+
+def test_the_record_holds_what_was_wanted_and_its_ratios_are_its_seconds():
+    record = json.loads((profile.RECORD / "profile_cost.json").read_text())
+    for found in record["drafts"]:
+        decoded, scored, written = (found["seconds"][part] for part in ("decoded", "scored", "written"))
+        assert found["ratios"] == {"logged": decoded / scored, "written": decoded / (scored + written)}
+        assert profile.failures(found, 0.01) == []
