@@ -189,7 +189,7 @@ def test_a_hub_that_answers_otherwise_leaves_it_to_the_loading(hub):
     httpx = types.SimpleNamespace(headers={}, request=None, status_code=500)
     for found in (None, errors.HfHubHTTPError("server error", response=httpx)):
         hub(found)
-        names.target("somebody/something")
+        assert names.target("somebody/something") is None
 
 
 def test_a_draft_deeper_than_the_target_is_told_its_depth():

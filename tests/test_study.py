@@ -373,8 +373,10 @@ def test_a_finished_prompt_is_not_decoded_again(tmp_path, monkeypatch):
 
 def test_scores_are_not_made_twice(tmp_path, monkeypatch):
     run(tmp_path, drafts=("friend",))
+    kept = (tmp_path / "scores.jsonl").read_bytes()
     monkeypatch.setattr(Scorer, "_batch", None)
     run(tmp_path, drafts=("friend",))
+    assert (tmp_path / "scores.jsonl").read_bytes() == kept
 
 
 @pytest.mark.parametrize("culprit", ["target", "friend"])
