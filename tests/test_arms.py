@@ -1,5 +1,6 @@
 """One prompt in every arm: whose coins it is decoded with, and what its greedy outputs are held against."""
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -44,7 +45,7 @@ def test_greedy_outputs_are_held_against_those_of_the_first_arm(monkeypatch, bac
     forward = Model.forward
 
     def otherwise(self, tokens, **options):
-        several = self.name == "target" and self.length > 0 and len(tokens) > 1
+        several = self.name == "target" and self.length > 0 and np.shape(tokens)[-1] > 1
         return forward(self, tokens, **options).roll(int(several), dims=-1)
 
     monkeypatch.setattr(Model, "forward", otherwise)

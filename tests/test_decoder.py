@@ -20,6 +20,7 @@ from validate.clock import Clock
 from validate.decoder import Decoder
 from validate.drafters import Lookup, ModelDraft, Nothing, Proposal
 from validate.model import Model
+from validate.rows import Streams
 from validate.sampler import Sampler
 
 PROMPT = [1, 5, 2, 7, 3, 3, 0, 6]
@@ -191,9 +192,9 @@ def recover_from_the_target(p, q, *, xp):
 class ArgmaxDraftSoftmaxRow(ModelDraft):
     """T2, planted: the draft is the argmax, the row it reports is the softmax."""
 
-    def propose(self, committed, k, stream):
-        honest = super().propose(committed, k, stream)
-        return Proposal(honest.q[:1].argmax(-1).tolist(), honest.q[:1])
+    def propose(self, rows, ks):
+        honest = super().propose(rows, ks)
+        return Proposal(honest.q[:, :1].argmax(-1), honest.q[:, :1], [min(k, 1) for k in ks])
 
 
 def sampled_decoder(kind=ModelDraft, arrays=TORCH):
@@ -227,7 +228,7 @@ def test_lookup_drafts_leave_the_sampled_law_alone():
 
 def test_streams_of_uniforms_are_apart():
     """T5: draft, accept and recover never share a draw."""
-    streams = decoder_module.Streams.seeded(0)
+    streams = Streams.seeded(0)
     draws = np.concatenate([s.random(100) for s in (streams.draft, streams.accept, streams.recover)])
     assert len(set(draws)) == 300
 

@@ -37,9 +37,9 @@ def test_after_a_rewind_the_next_logits_are_those_of_a_fresh_prefill():
 def test_a_rewind_touches_no_tensor():
     model = Model(tiny.llama(), capacity=16)
     model.forward(PROMPT)
-    before = [layer.keys.clone() for layer in model._layers]
+    before = [store.keys.clone() for store in model._stores]
     model.rewind(2)
-    assert all(torch.equal(layer.keys, kept) for layer, kept in zip(model._layers, before, strict=True))
+    assert all(torch.equal(store.keys, kept) for store, kept in zip(model._stores, before, strict=True))
 
 
 def test_keep_gives_the_last_rows_alone():

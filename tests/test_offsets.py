@@ -5,13 +5,12 @@ import pytest
 
 pytest.importorskip("torch")
 
-from tests.written import HOST
+from tests.written import HOST, drafts
 from validate.drafters import Lookup, NGram
 from validate.offsets import NGrams, copyable, lookup_draft, ngram_draft
 from validate.texts import Text
 
 VOCABULARY, K = 6, 4
-NO_STREAM = np.random.default_rng(0)
 
 
 def texts(count=8, *, seed=0):
@@ -37,9 +36,9 @@ def test_a_lookup_is_scored_from_every_token_as_a_fresh_one_would_propose(seed):
         for start in range(one.tokens):
             drafter = Lookup(HOST, VOCABULARY)
             drafter.start(one.context)
-            drafts = drafter.propose([*one.context, *one.output[: start + 1]], K, NO_STREAM).tokens
-            assert lengths[start] == len(drafts)
-            for i, draft in enumerate(drafts[: one.tokens - start]):
+            proposed = drafts(drafter, [*one.context, *one.output[: start + 1]], K)
+            assert lengths[start] == len(proposed)
+            for i, draft in enumerate(proposed[: one.tokens - start]):
                 expected[i, start + i] = draft == one.output[start + 1 + i]
         np.testing.assert_array_equal(ratios, expected)
 
@@ -49,7 +48,7 @@ def test_n_grams_are_counted_in_the_other_texts_of_the_domain_alone():
     same = Text("same", "a", (0, 1, 2, 4), (1, 2, 4))
     elsewhere = Text("elsewhere", "b", (1, 2, 5), (1, 2, 5, 1, 2, 5))
     draft = NGrams([one, same, elsewhere], VOCABULARY).of(one)
-    assert draft.propose([0, 1, 2], 3, NO_STREAM).tokens == [4, 1, 2]
+    assert drafts(draft, [0, 1, 2], 3) == [4, 1, 2]
     alone = ngram_draft([one, elsewhere], VOCABULARY)
     assert [lengths.any() for lengths in alone.lengths] == [False, False]
 
@@ -60,9 +59,9 @@ def test_a_text_of_the_same_conversation_teaches_its_draft_nothing():
     repeat = Text("repeat", "a", (1, 2), (3, 4, 5, 6))
     turn = Text("turn", "a", (1, 2, 3, 4, 5, 6, 7), (8, 9))
     other = Text("other", "a", (9, 2, 3), (1, 1, 2))
-    drafts = NGrams([one, repeat, turn, other], VOCABULARY)
-    assert drafts.of(one).propose([1, 2], 3, NO_STREAM).tokens == [3, 1, 1]
-    assert drafts.of(other).propose([9, 2, 3], 3, NO_STREAM).tokens == [4, 5]
+    knowing = NGrams([one, repeat, turn, other], VOCABULARY)
+    assert drafts(knowing.of(one), [1, 2], 3) == [3, 1, 1]
+    assert drafts(knowing.of(other), [9, 2, 3], 3) == [4, 5]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -87,11 +86,11 @@ def test_n_grams_prefer_the_longest_memory_then_the_most_frequent_then_the_small
 def test_n_grams_learn_nothing_from_what_they_decode():
     draft = NGram(HOST, 9, [[1, 2]])
     draft.start([3, 4, 3])
-    assert draft.propose([3, 4, 3], 2, NO_STREAM).tokens == []
+    assert drafts(draft, [3, 4, 3], 2) == []
 
 
 def test_n_grams_never_propose_an_id_beyond_the_common_vocabulary():
-    assert NGram(HOST, 5, [[1, 7, 2]]).propose([1], 2, NO_STREAM).tokens == []
+    assert drafts(NGram(HOST, 5, [[1, 7, 2]]), [1], 2) == []
 
 
 def test_what_could_be_copied_follows_the_latest_of_the_same_three_tokens_in_the_prompt():

@@ -11,6 +11,7 @@ pytest.importorskip("torch")
 from specmath.cost import Pair, Table
 from specmath.estimate import ratio
 from specmath.replay import Replay
+from tests.written import drafts
 from validate.offsets import NGrams, ngram_draft
 from validate.pricing import priced
 from validate.profile import DraftProfile, by_context, by_copy, by_position, origin, pairs
@@ -298,11 +299,11 @@ class TestPrices:
         expected, at = np.zeros(3), 0
         while at < one.tokens:
             committed = [*one.context, *one.output[: at + 1]]
-            drafts = drafter.propose(committed, k, RNG).tokens
-            assert len(drafts) in (0, k)
-            expected[1] += self.TARGET.seconds(len(drafts) + 1, context=len(committed))
-            expected[2] += pair.overhead * bool(drafts)
-            agreed = [a == b for a, b in zip(drafts, one.output[at + 1 :], strict=False)]
+            proposed = drafts(drafter, committed, k)
+            assert len(proposed) in (0, k)
+            expected[1] += self.TARGET.seconds(len(proposed) + 1, context=len(committed))
+            expected[2] += pair.overhead * bool(proposed)
+            agreed = [a == b for a, b in zip(proposed, one.output[at + 1 :], strict=False)]
             at += (*agreed, False).index(False) + 1
         draft = ngram_draft([one, other], 10).of([0])
         parts = priced(Replay(draft.ratios), draft, (one,), pair, k)

@@ -328,7 +328,7 @@ def test_what_is_timed_for_accepting_a_draft_is_accepting_all_of_it(monkeypatch,
     judged, judge = [], Decoder.judge
     monkeypatch.setattr(Decoder, "judge", lambda *given: judged.append(judge(*given)) or judged[-1])
     bench(Shapes((1, 3), (5,)), sampler=sampler).sweep()
-    assert [(len(emitted), accepted) for emitted, accepted, _ in judged] == [(1, 0), (2, 1), (3, 2), (4, 3)]
+    assert [(len(one.emitted), one.accepted) for [one] in judged] == [(1, 0), (2, 1), (3, 2), (4, 3)]
 
 
 def test_sweeps_say_under_which_sampler_accepting_was_timed():

@@ -5,11 +5,23 @@ from validate.clock import Clock
 from validate.decoder import Decoder
 from validate.drafters import Nothing
 from validate.model import Model
+from validate.rows import Request, Row
 from validate.sampler import Sampler
 from validate.texts import Text
 
 HOST = Arrays.on("cpu")
 GREEDY = Sampler()
+
+
+def row(committed, *, seed=0, sampler=GREEDY):
+    """A sequence of which so much is committed."""
+    return Row(Request(committed, 1000, seed, sampler), frozenset())
+
+
+def drafts(drafter, committed, k):
+    """The tokens that a drafter proposes after one text."""
+    proposal = drafter.propose([row(committed)], [k])
+    return proposal.tokens[0, : proposal.drafted[0]].tolist()
 
 
 def decoded(target, drafter, prompt, *, k, budget=24, seed=0, sampler=GREEDY):

@@ -11,6 +11,7 @@ from validate.drafters import Drafter, Lookup, ModelDraft, NGram, Nothing
 from validate.lines import DoneLine, Line, PromptLine, RoundLine
 from validate.model import Model
 from validate.models import Models, Settings
+from validate.names import EARLY
 from validate.offsets import NGrams
 from validate.texts import Text
 from validate.workload import seed_of
@@ -34,7 +35,12 @@ class Arms:
         self._target = Model(models.target, capacity=capacity, vocabulary=models.vocabulary)
         self._clock, self._arrays = Clock(settings.device), Arrays.on(self._target.device)
         self._drafts = {
-            name: Model(loaded, capacity=capacity, vocabulary=models.vocabulary)
+            name: Model(
+                loaded,
+                capacity=capacity,
+                vocabulary=models.vocabulary,
+                borrowed=self._target if name.startswith(EARLY) else None,
+            )
             for name, loaded in models.drafts.items()
         }
 

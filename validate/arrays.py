@@ -38,8 +38,18 @@ class Arrays:
         """Host uniforms as double precision here."""
         return self.xp.asarray(values, dtype=self.xp.float64, device=self.device)
 
-    def one_hot(self, ids: Sequence[int], vocabulary: int) -> Any:
-        """Rows [d, V] with all mass on the given ids."""
-        rows = self.xp.zeros((len(ids), vocabulary), dtype=self.xp.float32, device=self.device)
-        rows[range(len(ids)), list(ids)] = 1.0
-        return rows
+    def torch(self, tokens: Any) -> torch.Tensor:
+        """Token ids of this library for a model, not copied."""
+        return torch.from_numpy(tokens) if self.xp is np else tokens
+
+    def one_hot(self, drafts: Sequence[Sequence[int]], vocabulary: int) -> tuple[Any, Any]:
+        """Tokens [B, K] of drafts of up to K, and their rows [B, K, V] with all mass on them; zeros where none is."""
+        k = max(map(len, drafts))
+        places = [(row, slot, token) for row, draft in enumerate(drafts) for slot, token in enumerate(draft)]
+        tokens = self.xp.zeros((len(drafts), k), dtype=self.xp.int64, device=self.device)
+        rows = self.xp.zeros((len(drafts), k, vocabulary), dtype=self.xp.float32, device=self.device)
+        if places:
+            row, slot, token = map(list, zip(*places, strict=True))
+            tokens[row, slot] = self.tokens(token)
+            rows[row, slot, token] = 1.0
+        return tokens, rows

@@ -1,28 +1,30 @@
-"""Plain and speculative generation: one round, written once.
+"""Plain and speculative generation: one round, written once, for one sequence or many side by side.
 
 A round drafts d <= k tokens, verifies them in one forward over the last committed token and the drafts, and
 emits the accepted ones and one more: the recovered token after a rejection, else the bonus. Plain decoding
-is the same round with d = 0.
+is the same round with d = 0. Side by side every row has its own d, accepted length, position, seed and law.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-import numpy as np
 import torch
 
-from specmath.acceptor import Verdict, draw, verify
+from specmath.acceptor import draw, verify
 from validate.clock import Clock
-from validate.drafters import NO_NUMBERS, Drafter, Proposal, law
-from validate.model import Model
+from validate.drafters import Drafter, Proposal
+from validate.model import Model, out_of_memory
+from validate.rows import NO_NUMBERS, Request, Row, laws, stacked
 from validate.sampler import Sampler
 
 
 @dataclass(frozen=True)
 class Round:
-    """What one round did: counts in tokens, times in seconds, `context` the tokens committed before it.
+    """What one round did to a row: counts in tokens, `context` the tokens committed before it; times in seconds, those
+    of the whole batch.
 
     Drafts that EOS cut off count neither as drafted nor as accepted, they are censored, not rejected; `proposed`
     counts them too, since they were drafted and verified.
@@ -42,96 +44,20 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Streams:
-    """Three independent sources of uniforms: drafting, accepting, and the recovered or bonus token."""
+class Judged:
+    """What the acceptor says of one row: the tokens to emit, how many of them are accepted drafts, and beta."""
 
-    draft: np.random.Generator
-    accept: np.random.Generator
-    recover: np.random.Generator
-
-    @staticmethod
-    def seeded(seed: int) -> "Streams":
-        """Streams spawned from one seed."""
-        return Streams(*map(np.random.default_rng, np.random.SeedSequence(seed).spawn(3)))
-
-
-class Generation:
-    """One prompt being continued: `tokens` so far, the first of them made by the prefill, which is no round."""
-
-    def __init__(self, decoder: "Decoder", prompt: Sequence[int], budget: int, seed: int) -> None:
-        self._decoder = decoder
-        self._streams = Streams.seeded(seed)
-        self._budget = budget
-        self._committed = list(prompt)
-        self._prompt_length = len(prompt)
-        started = decoder.clock.now()
-        with self._placed():
-            self._commit([decoder.prefill(prompt, self._streams)])
-        self.prefill_s = decoder.clock.now() - started
-
-    @property
-    def tokens(self) -> list[int]:
-        """Generated tokens."""
-        return self._committed[self._prompt_length :]
-
-    @property
-    def end(self) -> str | None:
-        """Why the generation is over: eos or budget; None while it is not."""
-        if self._committed[-1] in self._decoder.eos:
-            return "eos"
-        return "budget" if len(self.tokens) >= self._budget else None
-
-    def rounds(self) -> Iterator[Round]:
-        """Decode until EOS or budget, yielding every round as it happens."""
-        while self.end is None:
-            with self._placed():
-                done = self._round()
-            yield done
-
-    @contextmanager
-    def _placed(self) -> Iterator[None]:
-        """Say at which position of the sequence something was wrong."""
-        try:
-            yield
-        except ValueError as error:
-            raise ValueError(f"position {len(self._committed)}: {error}") from error
-
-    def _round(self) -> Round:
-        decoder, context = self._decoder, len(self._committed)
-        k = min(decoder.k, self._budget - len(self.tokens) - 1)
-        started = decoder.clock.now()
-        proposal = decoder.drafter.propose(self._committed, k, self._streams.draft)
-        drafting_done = decoder.clock.now()
-        logits = decoder.target.forward([self._committed[-1], *proposal.tokens])
-        verifying_done = decoder.clock.now()
-        emitted, accepted, beta = decoder.judge(logits, proposal, self._streams)
-        kept = self._commit(emitted)
-        proposed = len(proposal.tokens)
-        accepted, drafted = (accepted, proposed) if kept == len(emitted) else (kept, kept)
-        decoder.target.rewind(len(self._committed) - 1)
-        return Round(
-            context=context,
-            proposed=proposed,
-            drafted=drafted,
-            accepted=accepted,
-            emitted=tuple(emitted[:kept]),
-            beta=None if beta is None else beta[:drafted],
-            draft_s=drafting_done - started,
-            verify_s=verifying_done - drafting_done,
-            accept_s=decoder.clock.now() - verifying_done,
-            end=self.end,
-        )
-
-    def _commit(self, tokens: list[int]) -> int:
-        """Append tokens up to and including the first EOS; how many were kept."""
-        kept = next((i + 1 for i, token in enumerate(tokens) if token in self._decoder.eos), len(tokens))
-        self._committed += tokens[:kept]
-        return kept
+    emitted: list[int]
+    accepted: int
+    beta: tuple[float, ...] | None
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """A target, a drafter, and the sampler that both obey; k drafts per round, k = 0 or no drafter being plain."""
+    """A target, a drafter, and an acceptance rule; k drafts per round, k = 0 or no drafter being plain.
+
+    `sampler` is that of requests made by `start`. A `rule` other than `verify` decides what the text's law is.
+    """
 
     target: Model
     drafter: Drafter
@@ -139,50 +65,224 @@ class Decoder:
     clock: Clock
     eos: frozenset[int]
     k: int
+    rule: Callable[..., Any] = verify
 
-    def start(self, prompt: Sequence[int], *, budget: int, seed: int) -> Generation:
+    def start(self, prompt: Sequence[int], *, budget: int, seed: int) -> "Generation":
         """Prefill a prompt and draw the first token; raises ValueError where prompt and budget do not fit."""
-        if not prompt:
-            raise ValueError("the prompt is empty; expected at least one token")
-        if len(prompt) + budget > self.target.capacity:
-            raise ValueError(
-                f"a prompt of {len(prompt)} tokens and {budget} new ones do not fit the context of "
-                f"{self.target.capacity} tokens; shorten the prompt or lower the budget"
-            )
-        return Generation(self, prompt, budget, seed)
+        return Generation(self, Request(prompt, budget, seed, self.sampler))
 
-    def prefill(self, prompt: Sequence[int], streams: Streams) -> int:
-        """Take in the prompt; the token drawn after it."""
-        self.target.rewind(0)
-        self.drafter.start(prompt)
-        arrays = self.drafter.arrays
-        p = law(self.sampler, arrays, self.target.forward(prompt, keep=1), self.target.name)[-1]
-        first = int(draw(p, arrays.uniforms(streams.recover.random()), xp=arrays.xp))
-        if first < 0:
-            raise ValueError(NO_NUMBERS.format(self.target.name))
-        return first
+    def decode(self, requests: Iterable[Request]) -> Iterator[tuple[int, Row]]:
+        """Continue all requests, as many side by side as the target has slots; each with its number as it is done.
+
+        A row that is over leaves, and the next request takes its place. Where memory runs out half of the rows are set
+        aside and go on later, fewer side by side: their tokens are the same. One row that fits no memory raises.
+        """
+        batch, numbers, waiting = Batch(self), dict[Row, int](), enumerate(requests)
+        while True:
+            for number, request in islice(waiting, batch.free):
+                numbers[batch.add(Row(request, self.eos))] = number
+            if not numbers:
+                return
+            batch.advance()
+            for row in [row for row in numbers if row.end]:
+                yield numbers.pop(row), row
 
     @torch.inference_mode()
-    def judge(self, logits: torch.Tensor, proposal: Proposal, streams: Streams) -> tuple[list[int], int, tuple | None]:
-        """Emitted tokens, how many of them are accepted drafts, and beta where the target samples."""
-        arrays = self.drafter.arrays
-        p = law(self.sampler, arrays, logits, self.target.name)
-        verdict = verify(
-            arrays.tokens(proposal.tokens),
+    def judge(self, logits: torch.Tensor, proposal: Proposal, rows: Sequence[Row], ks: Sequence[int]) -> list[Judged]:
+        """The verdict on each row's drafts; logits [B, K + 1, V] follow the last committed token and the drafts."""
+        arrays, depth = self.drafter.arrays, proposal.tokens.shape[1]
+        drafts = proposal.tokens.tolist() if any(row.request.processors for row in rows) else None
+        p = laws(rows, arrays, logits, self.target.name, drafts)
+        coins = [row.coins(k) for row, k in zip(rows, ks, strict=True)]
+        verdict = self.rule(
+            proposal.tokens,
             proposal.q,
             p,
-            arrays.uniforms(streams.accept.random(len(proposal.tokens))),
-            arrays.uniforms(streams.recover.random()),
+            arrays.uniforms(stacked([coin.accept[:depth] for coin in coins], depth)),
+            arrays.uniforms([coin.recover for coin in coins]),
             xp=arrays.xp,
+            drafted=arrays.tokens(proposal.drafted),
         )
-        accepted = int(verdict.accepted)
-        if accepted < 0:
+        accepted = verdict.accepted.tolist()
+        if min(accepted) < 0:
             culprit = self.drafter.name if bool(torch.isfinite(logits).all()) else self.target.name
             raise ValueError(NO_NUMBERS.format(culprit))
-        return verdict.tokens[: accepted + 1].tolist(), accepted, self._beta(p, proposal, verdict)
+        emitted = (tokens[: n + 1] for tokens, n in zip(verdict.tokens.tolist(), accepted, strict=True))
+        return list(map(Judged, emitted, accepted, self._betas(p, proposal, rows, accepted)))
 
-    def _beta(self, p: Any, proposal: Proposal, verdict: Verdict) -> tuple[float, ...] | None:
-        if self.sampler.temperature == 0:
-            return None
-        tested, xp = min(int(verdict.accepted) + 1, len(proposal.tokens)), self.drafter.arrays.xp
-        return tuple(xp.sum(xp.minimum(p[:tested], proposal.q[:tested]), axis=-1).tolist())
+    def _betas(
+        self, p: Any, proposal: Proposal, rows: Sequence[Row], accepted: Sequence[int]
+    ) -> list[tuple[float, ...] | None]:
+        """sum_x min(p, q) of each row at the drafts that were tested."""
+        samples = [row.request.sampler.temperature > 0 for row in rows]
+        if not any(samples):
+            return [None] * len(rows)
+        xp, tested = self.drafter.arrays.xp, list(map(min, [n + 1 for n in accepted], proposal.drafted))
+        most = max(tested)
+        overlaps = xp.sum(xp.minimum(p[:, :most], proposal.q[:, :most]), axis=-1).tolist()
+        return [tuple(overlaps[r][: tested[r]]) if samples[r] else None for r in range(len(rows))]
+
+
+class Batch:
+    """Sequences decoded side by side, each in a slot of the models; `rows` are those that are not over.
+
+    A round that fails, whatever the reason, leaves every row as it was committed, and can be repeated: the coins are
+    the same.
+    """
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.decoder = decoder
+        self.rows: list[Row] = []
+        self._width = len(decoder.target.lengths)
+        self._aside: list[Row] = []
+
+    @property
+    def free(self) -> int:
+        """Slots that a new row may have."""
+        return 0 if self._aside else self._width - len(self.rows)
+
+    def add(self, row: Row) -> Row:
+        """Prefill a row and draw its first token, unless it has some; raises ValueError where it does not fit."""
+        decoder, prompt, slot = self.decoder, row.request.prompt, len(self.rows)
+        if not prompt:
+            raise ValueError("the prompt is empty; expected at least one token")
+        if len(prompt) + row.request.budget > decoder.target.capacity:
+            raise ValueError(
+                f"a prompt of {len(prompt)} tokens and {row.request.budget} new ones do not fit the context of "
+                f"{decoder.target.capacity} tokens; shorten the prompt or lower the budget"
+            )
+        started = decoder.clock.now()
+        with _placed([row]):
+            self._prefill(row, slot)
+        row.prefill_s += decoder.clock.now() - started
+        if row.end is None:
+            self.rows.append(row)
+        return row
+
+    def round(self) -> list[tuple[Row, Round]]:
+        """One round of every row; those that it ends leave."""
+        rows = list(self.rows)
+        try:
+            with _placed(rows):
+                done = self._round(rows)
+        finally:
+            for slot, row in enumerate(rows):
+                self.decoder.target.rewind(len(row.committed) - 1, slot)
+        for slot in reversed(range(len(rows))):
+            if rows[slot].end:
+                self._leave(slot)
+        return list(zip(rows, done, strict=True))
+
+    def advance(self) -> None:
+        """A round of as many rows as the memory holds, the others set aside until there is room."""
+        while self._aside and len(self.rows) < self._width:
+            self.add(self._aside.pop())
+        try:
+            if self.rows:
+                self.round()
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not out_of_memory(error) or len(self.rows) == 1:
+                raise
+            self._width = len(self.rows) // 2
+            self._aside += self.rows[self._width :]
+            del self.rows[self._width :]
+
+    def _prefill(self, row: Row, slot: int) -> None:
+        target, drafter = self.decoder.target, self.decoder.drafter
+        target.rewind(0, slot)
+        read = row.committed[:-1] if row.made else row.committed
+        drafter.start(read, slot)
+        logits = target.forward(read, keep=1, slot=slot)
+        if not row.made:
+            p = laws([row], drafter.arrays, logits[None], target.name)[0, -1]
+            first = int(draw(p, drafter.arrays.uniforms(row.coins(0).recover), xp=drafter.arrays.xp))
+            if first < 0:
+                raise ValueError(NO_NUMBERS.format(target.name))
+            row.commit([first])
+
+    def _round(self, rows: Sequence[Row]) -> list[Round]:
+        decoder, clock = self.decoder, self.decoder.clock
+        ks = [row.room(decoder.k) for row in rows]
+        started = clock.now()
+        proposal = decoder.drafter.propose(rows, ks)
+        drafting_done = clock.now()
+        logits = self._verify(rows, proposal)
+        verifying_done = clock.now()
+        judged = decoder.judge(logits, proposal, rows, ks)
+        contexts = [len(row.committed) for row in rows]
+        kept = [row.commit(verdict.emitted) for row, verdict in zip(rows, judged, strict=True)]
+        times = drafting_done - started, verifying_done - drafting_done, clock.now() - verifying_done
+        columns = zip(rows, contexts, proposal.drafted, judged, kept, strict=True)
+        return [_recorded(*column, times) for column in columns]
+
+    def _verify(self, rows: Sequence[Row], proposal: Proposal) -> torch.Tensor:
+        """Logits [B, K + 1, V] behind the last committed token of each row and its drafts."""
+        arrays = self.decoder.drafter.arrays
+        last = arrays.tokens([row.committed[-1] for row in rows])[:, None]
+        ids = arrays.torch(arrays.xp.concat([last, proposal.tokens], axis=1))
+        return self.decoder.target.forward(ids, counts=[drafted + 1 for drafted in proposal.drafted])
+
+    def _leave(self, slot: int) -> None:
+        """The last row takes the place of one that is over."""
+        last = len(self.rows) - 1
+        if slot != last:
+            self.decoder.target.move(last, slot)
+            self.decoder.drafter.move(last, slot)
+            self.rows[slot] = self.rows[last]
+        self.rows.pop()
+
+
+class Generation:
+    """One prompt being continued: `tokens` so far, the first of them made by the prefill, which is no round."""
+
+    def __init__(self, decoder: Decoder, request: Request) -> None:
+        self._batch = Batch(decoder)
+        self._row = self._batch.add(Row(request, decoder.eos))
+
+    @property
+    def tokens(self) -> list[int]:
+        """Generated tokens."""
+        return self._row.tokens
+
+    @property
+    def end(self) -> str | None:
+        """Why the generation is over: eos or budget; None while it is not."""
+        return self._row.end
+
+    @property
+    def prefill_s(self) -> float:
+        """Seconds that the first token took."""
+        return self._row.prefill_s
+
+    def rounds(self) -> Iterator[Round]:
+        """Decode until EOS or budget, yielding every round as it happens."""
+        while self._batch.rows:
+            yield from (done for _, done in self._batch.round())
+
+
+@contextmanager
+def _placed(rows: Sequence[Row]) -> Iterator[None]:
+    """Say where something was wrong: at which position of a sequence, or among which of several."""
+    try:
+        yield
+    except ValueError as error:
+        places = ", ".join(str(len(row.committed)) for row in rows)
+        where = f"position {places}" if len(rows) == 1 else f"one of {len(rows)} sequences at positions {places}"
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _recorded(row: Row, context: int, proposed: int, judged: Judged, kept: int, times: tuple[float, ...]) -> Round:
+    whole = kept == len(judged.emitted)
+    drafted = proposed if whole else kept
+    return Round(
+        context=context,
+        proposed=proposed,
+        drafted=drafted,
+        accepted=judged.accepted if whole else kept,
+        emitted=tuple(judged.emitted[:kept]),
+        beta=None if judged.beta is None else judged.beta[:drafted],
+        draft_s=times[0],
+        verify_s=times[1],
+        accept_s=times[2],
+        end=row.end,
+    )

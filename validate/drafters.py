@@ -7,68 +7,82 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Protocol
 
-import numpy as np
-
 from specmath.acceptor import draw
 from validate.arrays import Arrays
 from validate.model import Model
+from validate.rows import Row, laws, stacked
 from validate.sampler import Sampler
 
 NGRAM_ORDER = 3
 Memory = tuple[int, ...]
-NO_NUMBERS = "the logits of {} hold NaN or infinity; expected numbers: try another dtype"
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """Drafted tokens [d] and the rows of q [d, V] they were drawn from; one-hot where nothing was drawn."""
+    """What rows draft: `tokens` int [B, K] and the rows of `q` [B, K, V] they were drawn from, one-hot where nothing
+    was drawn; `drafted` [B] says how many of each row count, the others may hold anything.
+    """
 
-    tokens: list[int]
+    tokens: Any
     q: Any
+    drafted: Sequence[int]
 
 
 class Drafter(Protocol):
-    """Proposes up to k tokens after the committed ones; `rule` names the acceptance rule its alpha belongs to,
-    `arrays` the library that its rows are in.
+    """Proposes up to k tokens after each row's committed ones; `rule` names the acceptance rule its alpha belongs to,
+    `arrays` the library that its rows are in. What it remembers of a row is kept under the row's slot.
     """
 
     name: str
     rule: str
     arrays: Arrays
 
-    def start(self, prompt: Sequence[int]) -> None:
-        """Forget the last prompt and take in the next."""
+    def start(self, prompt: Sequence[int], slot: int = 0) -> None:
+        """Forget what was in the slot and take in the prompt of the row that is there now."""
 
-    def propose(self, committed: Sequence[int], k: int, stream: np.random.Generator) -> Proposal:
-        """At most k tokens to follow `committed`."""
+    def move(self, source: int, slot: int) -> None:
+        """The row of one slot goes on in another."""
 
-
-def law(sampler: Sampler, arrays: Arrays, logits: Any, name: str) -> Any:
-    """Probabilities of a model's logits under the sampler; ValueError naming the model where they are no numbers."""
-    try:
-        return sampler(arrays.native(logits), xp=arrays.xp)
-    except ValueError as error:
-        raise ValueError(NO_NUMBERS.format(name)) from error
+    def propose(self, rows: Sequence[Row], ks: Sequence[int]) -> Proposal:
+        """At most ks[r] tokens to follow the row in slot r."""
 
 
-class Nothing:
+class Written:
+    """What drafts from text have in common: whole lists of tokens, certain of each."""
+
+    rule = "one_hot"
+
+    def __init__(self, arrays: Arrays, vocabulary: int) -> None:
+        self.arrays = arrays
+        self._vocabulary = vocabulary
+
+    def start(self, prompt: Sequence[int], slot: int = 0) -> None:
+        """Nothing to take in."""
+
+    def move(self, source: int, slot: int) -> None:
+        """Nothing to take along."""
+
+    def propose(self, rows: Sequence[Row], ks: Sequence[int]) -> Proposal:
+        """The tokens of each row, as one-hot laws."""
+        drafts = [self._tokens(row.committed, k, slot) for slot, (row, k) in enumerate(zip(rows, ks, strict=True))]
+        tokens, q = self.arrays.one_hot(drafts, self._vocabulary)
+        return Proposal(tokens, q, [len(draft) for draft in drafts])
+
+    def _tokens(self, committed: Sequence[int], k: int, slot: int) -> list[int]:
+        """At most k tokens after the committed ones."""
+        raise NotImplementedError
+
+
+class Nothing(Written):
     """Plain decoding: a round is one token of the target."""
 
     name, rule = "none", "standard"
 
-    def __init__(self, arrays: Arrays, vocabulary: int) -> None:
-        self.arrays = arrays
-        self._rows = arrays.one_hot([], vocabulary)
-
-    def start(self, prompt: Sequence[int]) -> None:
-        """Nothing to take in."""
-
-    def propose(self, committed: Sequence[int], k: int, stream: np.random.Generator) -> Proposal:
-        """No token."""
-        return Proposal([], self._rows)
+    def _tokens(self, committed: Sequence[int], k: int, slot: int) -> list[int]:
+        return []
 
 
-class Lookup:
+class Lookup(Written):
     """Prompt lookup: what followed the last few tokens where they stood before.
 
     The longest suffix of `longest` down to `shortest` tokens that occurred earlier in prompt or output proposes
@@ -76,40 +90,53 @@ class Lookup:
     (github.com/apoorvumang/prompt-lookup-decoding). The draft stops before an id at or above `vocabulary`.
     """
 
-    name, rule = "lookup", "one_hot"
+    name = "lookup"
 
     def __init__(self, arrays: Arrays, vocabulary: int, *, longest: int = 3, shortest: int = 2) -> None:
-        self.arrays = arrays
-        self._vocabulary = vocabulary
+        super().__init__(arrays, vocabulary)
         self._sizes = range(longest, shortest - 1, -1)
+        self._seen: dict[int, _Occurrences] = {}
 
-    def start(self, prompt: Sequence[int]) -> None:
+    def start(self, prompt: Sequence[int], slot: int = 0) -> None:
         """Index the prompt."""
-        self._next: dict[tuple[int, ...], int] = {}
-        self._seen = 0
-        self._learn(prompt)
+        self._seen[slot] = _Occurrences(self._sizes)
+        self._seen[slot].learn(prompt)
 
-    def propose(self, committed: Sequence[int], k: int, stream: np.random.Generator) -> Proposal:
-        """Continuation of the latest match, of at most k tokens."""
-        tokens = self.tokens(committed, k)
-        return Proposal(tokens, self.arrays.one_hot(tokens, self._vocabulary))
+    def move(self, source: int, slot: int) -> None:
+        """The index goes along."""
+        self._seen[slot] = self._seen.pop(source)
 
-    def tokens(self, committed: Sequence[int], k: int) -> list[int]:
+    def tokens(self, committed: Sequence[int], k: int, slot: int = 0) -> list[int]:
         """The tokens alone; what is committed may only grow."""
-        self._learn(committed)
-        start = next(filter(None, (self._next.get(tuple(committed[-n:])) for n in self._sizes)), len(committed))
+        seen = self._seen[slot]
+        seen.learn(committed)
+        start = seen.latest(committed)
         return list(takewhile(lambda t: t < self._vocabulary, committed[start : start + k]))
 
-    def _learn(self, committed: Sequence[int]) -> None:
+    _tokens = tokens
+
+
+class _Occurrences:
+    """Where each n-gram of a growing text last stood, by what came after it."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self._sizes, self._known = sizes, 0
+        self._next: dict[Memory, int] = {}
+
+    def learn(self, text: Sequence[int]) -> None:
         """Index every n-gram that has a token after it."""
-        for end in range(max(self._seen, 1), len(committed)):
+        for end in range(max(self._known, 1), len(text)):
             for n in self._sizes:
                 if n <= end:
-                    self._next[tuple(committed[end - n : end])] = end
-        self._seen = len(committed)
+                    self._next[tuple(text[end - n : end])] = end
+        self._known = len(text)
+
+    def latest(self, text: Sequence[int]) -> int:
+        """Position behind the latest occurrence of the longest known suffix; the text's length where there is none."""
+        return next(filter(None, (self._next.get(tuple(text[-n:])) for n in self._sizes)), len(text))
 
 
-class NGram:
+class NGram(Written):
     """The likeliest next token after the last few, counted in other texts beforehand; shorter memories help out.
 
     The most frequent token after the last `order` tokens, or after fewer where those never stood anywhere; of equals
@@ -117,13 +144,13 @@ class NGram:
     tokens before alone.
     """
 
-    name, rule = "ngram", "one_hot"
+    name = "ngram"
 
     def __init__(
         self, arrays: Arrays, vocabulary: int, training: Iterable[Sequence[int]], *, order: int = NGRAM_ORDER
     ) -> None:
-        self.arrays, self.order = arrays, order
-        self._vocabulary = vocabulary
+        super().__init__(arrays, vocabulary)
+        self.order = order
         self._sizes = range(order, 0, -1)
         self._counts = self._counted(training)
         self._next: MutableMapping[Memory, int | None] = {
@@ -146,20 +173,16 @@ class NGram:
                         counts[tuple(text[end - n : end])][text[end]] += 1
         return counts
 
-    def start(self, prompt: Sequence[int]) -> None:
-        """Nothing to take in."""
-
     def after(self, committed: Sequence[int]) -> int | None:
         """The token drafted after these."""
         known = (self._next.get(tuple(committed[-n:])) for n in self._sizes)
         return next((token for token in known if token is not None), None)
 
-    def propose(self, committed: Sequence[int], k: int, stream: np.random.Generator) -> Proposal:
-        """Up to k tokens, one after another."""
+    def _tokens(self, committed: Sequence[int], k: int, slot: int) -> list[int]:
         tokens: list[int] = []
         while len(tokens) < k and (token := self.after([*committed[-len(self._sizes) :], *tokens])) is not None:
             tokens.append(token)
-        return Proposal(tokens, self.arrays.one_hot(tokens, self._vocabulary))
+        return tokens
 
 
 def _likeliest(found: Counter[int]) -> int | None:
@@ -168,41 +191,57 @@ def _likeliest(found: Counter[int]) -> int | None:
 
 
 class ModelDraft:
-    """Another language model, drafting token by token under the target's sampler."""
+    """Another language model, drafting token by token under each row's own sampler.
 
-    rule = "standard"
+    Its cache is rewound to what it shares with the committed text, and takes in what it has not read: one token, or
+    two after all drafts were accepted, since the last of them was never fed. A model that borrows the target's cache
+    (early exit) has always read all but the last token.
+    """
 
     def __init__(self, arrays: Arrays, model: Model, sampler: Sampler) -> None:
         self.arrays = arrays
         self.name = model.name
         self.rule = "one_hot" if sampler.temperature == 0 else "standard"
         self._model = model
-        self._sampler = sampler
 
-    def start(self, prompt: Sequence[int]) -> None:
+    def start(self, prompt: Sequence[int], slot: int = 0) -> None:
         """Prefill the prompt."""
-        self._model.rewind(0)
-        self._fed: list[int] = []
-        self._feed(list(prompt))
+        if not self._model.borrows:
+            self._model.rewind(0, slot)
+            self._model.forward(prompt, keep=1, slot=slot)
 
-    def propose(self, committed: Sequence[int], k: int, stream: np.random.Generator) -> Proposal:
-        """k tokens; the cache first drops what was rejected, then takes in what it has not seen."""
-        self._agree_with(committed)
-        xp, tokens, rows = self.arrays.xp, list[int](), []
-        for v in stream.random(k):
-            logits = self._feed([*committed, *tokens][len(self._fed) :])
-            rows.append(law(self._sampler, self.arrays, logits, self.name)[-1])
-            tokens.append(int(draw(rows[-1], self.arrays.uniforms(v), xp=xp)))
-        return Proposal(tokens, xp.stack(rows) if rows else self.arrays.one_hot([], self._model.vocabulary))
+    def move(self, source: int, slot: int) -> None:
+        """The cache goes along."""
+        self._model.move(source, slot)
 
-    def _feed(self, tokens: list[int]) -> Any:
-        self._fed += tokens
-        return self._model.forward(tokens, keep=1)
+    def propose(self, rows: Sequence[Row], ks: Sequence[int]) -> Proposal:
+        """ks tokens, as many steps as the most of them; no token of a step is waited for."""
+        depth, vocabulary = max(ks), self._model.vocabulary
+        if depth == 0:
+            return Proposal(*self.arrays.one_hot([[] for _ in rows], vocabulary), [0] * len(rows))
+        first = self._unread(rows)
+        coins = self.arrays.uniforms(stacked([row.coins(k).draft for row, k in zip(rows, ks, strict=True)], depth))
+        tokens, q = list[Any](), list[Any]()
+        logits = self._model.forward(first, keep=1)
+        for step in range(depth):
+            if step:
+                more = [int(step < k) for k in ks]
+                logits = self._model.forward(self.arrays.torch(tokens[-1][:, None]), keep=1, counts=more)
+            q.append(self._laws(rows, logits, tokens)[:, 0])
+            tokens.append(draw(q[-1], coins[:, step], xp=self.arrays.xp))
+        return Proposal(self.arrays.xp.stack(tokens, axis=1), self.arrays.xp.stack(q, axis=1), ks)
 
-    def _agree_with(self, committed: Sequence[int]) -> None:
-        """Rewind to the longest prefix that the cache shares with the committed text, its last token left to feed."""
-        kept = min(len(self._fed), len(committed) - 1)
-        while self._fed[:kept] != list(committed[:kept]):
-            kept -= 1
-        self._fed = self._fed[:kept]
-        self._model.rewind(kept)
+    def _unread(self, rows: Sequence[Row]) -> list[list[int]]:
+        """The last tokens of every row, as many as the cache of any lacks; reading one twice changes nothing."""
+        lengths = [len(row.committed) for row in rows]
+        known = [self._model.agreed(length - 1, slot) for slot, length in enumerate(lengths)]
+        most = max(length - read for length, read in zip(lengths, known, strict=True))
+        for slot, length in enumerate(lengths):
+            self._model.rewind(length - most, slot)
+        return [row.committed[-most:] for row in rows]
+
+    def _laws(self, rows: Sequence[Row], logits: Any, tokens: Sequence[Any]) -> Any:
+        """q [B, 1, V] behind the tokens drafted so far, which come to the host for rows with processors alone."""
+        processed = tokens and any(row.request.processors for row in rows)
+        drafts = self.arrays.xp.stack(tokens, axis=1).tolist() if processed else None
+        return laws(rows, self.arrays, logits, self.name, drafts)

@@ -7,6 +7,7 @@ machine as what it predicts. One cache serves all cells of a model: the context 
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +15,12 @@ import torch
 from validate.arrays import Arrays
 from validate.clock import Clock
 from validate.costs import TARGET, Cell, Sweep
-from validate.decoder import Decoder, Streams
+from validate.decoder import Decoder
 from validate.drafters import Nothing, Proposal
 from validate.loading import Loaded
 from validate.model import Model, out_of_memory
 from validate.models import Models, Settings
+from validate.rows import Request, Row
 
 CERTAIN = 100.0  # a logit that leaves nothing to the others
 
@@ -92,7 +94,8 @@ class CostBench:
         for batch in sorted(self._shapes.batches, reverse=True):
             if not fitting:
                 capacity = self._shapes.capacity
-                self._models = {n: Model(m, capacity=capacity, vocabulary=self._vocabulary) for n, m in loaded.items()}
+                shaped: dict[str, Any] = {"capacity": capacity, "vocabulary": self._vocabulary, "rows": batch}
+                self._models = {name: Model(model, **shaped) for name, model in loaded.items()}
             try:
                 self._try(batch)
             except (torch.OutOfMemoryError, RuntimeError) as error:
@@ -108,7 +111,8 @@ class CostBench:
     def _try(self, batch: int) -> None:
         context = max(self._shapes.contexts)
         for name, model in self._models.items():
-            model.rewind(0)
+            for slot in range(batch):
+                model.rewind(0, slot)
             model.forward(self._tokens(batch, 1), keep=1)
             self._forward(Cell(name, max(self._shapes.of(name)), batch, context))
 
@@ -126,12 +130,14 @@ class CostBench:
     def _accept(self, drafted: int) -> float:
         """Judging so many drafts, all of which are accepted; the rows of q cost the same whatever they hold."""
         target, clock = self._decoder.target, self._decoder.clock
-        [tokens] = self._tokens(1, drafted)
-        logits = torch.randn(drafted + 1, target.vocabulary, device=target.device)
-        logits[range(drafted), tokens] += CERTAIN
-        proposal = Proposal(tokens, self._decoder.drafter.arrays.one_hot(tokens, target.vocabulary))
+        [tokens] = drafts = self._tokens(1, drafted)
+        logits = torch.randn(1, drafted + 1, target.vocabulary, device=target.device)
+        logits[0, range(drafted), tokens] += CERTAIN
+        proposal = Proposal(*self._decoder.drafter.arrays.one_hot(drafts, target.vocabulary), [drafted])
+        row = Row(Request([0], drafted + 1, sampler=self._decoder.sampler), frozenset())
+        row.coins(drafted)
         started = clock.now()
-        self._decoder.judge(logits, proposal, Streams.seeded(0))
+        self._decoder.judge(logits, proposal, [row], [drafted])
         return clock.now() - started
 
 

@@ -1,4 +1,4 @@
-"""A causal language model as forward(tokens) and rewind(length)."""
+"""A causal language model as forward(tokens) and rewind(length), for one sequence or several side by side."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,9 @@ from typing import Any
 import torch
 from transformers import cache_utils
 
+from validate.cache import Layer, Place, Store
 from validate.loading import Loaded
+from validate.masks import masks
 
 ALLOCATION = "can't allocate memory"
 REWINDABLE_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
@@ -17,116 +19,118 @@ class NotRewindable(ValueError):
 
 
 class Model:
-    """Sequences of one length through a causal language model, with a cache that is rewound by moving a length.
+    """Sequences through a causal language model, with a cache that is rewound by moving a length.
 
-    `length` is the number of tokens whose keys and values are in the cache. `vocabulary` cuts the logits
-    to the first ids where a target and its draft share fewer than they compute.
+    `rows` sequences have a slot each; `lengths[slot]` is the number of tokens whose keys and values are in the cache.
+    `vocabulary` cuts the logits to the first ids where a target and its draft share fewer than they compute. A model
+    that is the first layers of another borrows that one's cache: what one wrote the other has read.
     """
 
-    def __init__(self, loaded: Loaded, *, capacity: int, vocabulary: int | None = None) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        *,
+        capacity: int,
+        vocabulary: int | None = None,
+        rows: int = 1,
+        borrowed: "Model | None" = None,
+    ) -> None:
         refuse_if_not_rewindable(loaded)
         self.name = loaded.name
         self.vocabulary = vocabulary or loaded.rows
         self.capacity = capacity
         self.device = loaded.network.device
+        self.lengths = [0] * rows
+        self._lender = borrowed
         self._network = loaded.network
-        self._layers = [_Layer(capacity) for _ in range(_depth(loaded.network))]
-        self._cache = cache_utils.Cache(layers=list(self._layers))
+        self._place = Place()
+        depth = loaded.network.config.get_text_config().num_hidden_layers
+        own = [] if borrowed else [Store(rows, capacity) for _ in range(depth)]
+        self._stores: list[Store] = borrowed._stores[:depth] if borrowed else own
+        self._cache = cache_utils.Cache(layers=[Layer(store, self._place) for store in self._stores])
 
     @property
     def length(self) -> int:
-        """Tokens in the cache."""
-        return self._layers[0].length
+        """Tokens in the cache of the first slot."""
+        return self.lengths[0]
+
+    @property
+    def borrows(self) -> bool:
+        """Whether its cache is another model's."""
+        return self._lender is not None
 
     @torch.inference_mode()
-    def forward(self, tokens: Sequence[int] | Sequence[Sequence[int]], *, keep: int = 0) -> torch.Tensor:
-        """Append n tokens to the sequence; float32 logits [n, vocabulary], of the last `keep` alone if given.
+    def forward(
+        self, tokens: Any, *, keep: int = 0, slot: int = 0, counts: Sequence[int] | None = None
+    ) -> torch.Tensor:
+        """Append n tokens to the sequence of a slot; logits [n, vocabulary], of the last `keep` alone if given.
 
-        Nested tokens [batch][n] append to as many sequences at once, for logits [batch, n, vocabulary]; their number
-        may change where the length is 0. Raises ValueError where the sequence would outgrow the capacity.
+        Nested tokens [B, n] append to the slots from `slot` on, for logits [B, n, vocabulary]; of row r only the first
+        `counts[r]` are kept if that is given, the others are padding. Logits are float32 at least. Raises ValueError
+        where a sequence would outgrow the capacity.
         """
-        ids = torch.tensor(tokens, device=self.device)
-        needed = self.length + ids.shape[-1]
-        if needed > self.capacity:
-            raise ValueError(f"{self.name}: {needed} tokens do not fit a capacity of {self.capacity}")
+        ids = torch.as_tensor(tokens, device=self.device)
         rows = ids if ids.ndim > 1 else ids[None]
-        output = self._network(input_ids=rows, past_key_values=self._cache, use_cache=True, logits_to_keep=keep)
-        logits = output.logits[..., : self.vocabulary].float()
+        slots = slice(slot, slot + len(rows))
+        starts, kept = self.lengths[slots], counts or [rows.shape[1]] * len(rows)
+        ends = [start + count for start, count in zip(starts, kept, strict=True)]
+        if max(ends) > self.capacity:
+            raise ValueError(f"{self.name}: {max(ends)} tokens do not fit a capacity of {self.capacity}")
+        even = min(starts) == max(starts) and starts[0] + rows.shape[1] <= self.capacity
+        logits = self._even(rows, slots, keep) if even else self._ragged(rows, slots, keep)
+        self.lengths[slots] = ends
         return logits if ids.ndim > 1 else logits[0]
 
-    def rewind(self, length: int) -> None:
-        """Forget every token after the first `length`; no tensor is touched."""
-        if not 0 <= length <= self.length:
-            raise ValueError(f"{self.name}: cannot rewind {self.length} tokens to {length}")
-        for layer in self._layers:
-            layer.length = length
+    def rewind(self, length: int, slot: int = 0) -> None:
+        """Forget every token of a slot after the first `length`; no tensor is touched."""
+        if not 0 <= length <= self.agreed(length, slot):
+            raise ValueError(f"{self.name}: cannot rewind {self.lengths[slot]} tokens to {length}")
+        self.lengths[slot] = length
+
+    def agreed(self, length: int, slot: int = 0) -> int:
+        """How many of the first `length` tokens of a slot are in the cache."""
+        return min(length, max(self.lengths[slot], self._lender.lengths[slot] if self._lender else 0))
+
+    @torch.inference_mode()
+    def move(self, source: int, slot: int) -> None:
+        """The sequence of one slot goes on in another."""
+        if not self.borrows:
+            for store in self._stores:
+                store.move(source, slot, self.lengths[source])
+        self.lengths[slot] = self.lengths[source]
 
     @torch.inference_mode()
     def pretend(self, length: int) -> None:
-        """Go on as if `length` tokens had been read, noise standing in for those that were not: for timing alone."""
-        if self._layers[0].keys is None or not 0 <= length <= self.capacity:
+        """Go on as if every slot had read `length` tokens, noise standing in for those not read: for timing alone."""
+        if self._stores[0].keys is None or not 0 <= length <= self.capacity:
             raise ValueError(f"{self.name}: cannot pretend {length} of {self.capacity} tokens before the first forward")
-        for layer in self._layers:
-            layer.pretend(length)
+        for store in self._stores:
+            store.fill()
+        self.lengths = [length] * len(self.lengths)
 
+    def _even(self, ids: torch.Tensor, slots: slice, keep: int) -> torch.Tensor:
+        """Rows of one length: the library's own masks and positions, behind what is in the cache."""
+        self._place.even(slots, self.lengths[slots.start], ids.shape[1])
+        return self._logits(ids, keep)
 
-class _Layer(cache_utils.CacheLayerMixin):
-    """Keys and values [batch, heads, capacity, head_dim] of which the first `length` positions count."""
+    def _ragged(self, ids: torch.Tensor, slots: slice, keep: int) -> torch.Tensor:
+        """Rows of different lengths, each at its own positions; padding beyond the capacity lands behind it."""
+        starts = torch.tensor(self.lengths[slots], device=self.device)
+        stop = min(max(self.lengths[slots]) + ids.shape[1], self.capacity + 1)
+        return self._at(ids, starts, slots, stop, keep)
 
-    is_sliding = False
+    def _at(self, ids: torch.Tensor, starts: torch.Tensor, slots: slice, stop: int, keep: int) -> torch.Tensor:
+        at = (starts[:, None] + torch.arange(ids.shape[1], device=self.device)).clamp(max=self.capacity)
+        self._place.ragged(slots, at, stop)
+        positions = at.clamp(max=self.capacity - 1)
+        return self._logits(ids, keep, position_ids=positions, attention_mask=masks(self._network, at, stop))
 
-    def __init__(self, capacity: int) -> None:
-        super().__init__()
-        self.capacity = capacity
-        self.length = 0
-        self._noisy = False
-
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Allocate for shapes, dtype and device of the first states that come."""
-        self.dtype, self.device = key_states.dtype, key_states.device
-        self.keys, self.values = (
-            torch.zeros(*states.shape[:2], self.capacity, states.shape[3], dtype=states.dtype, device=states.device)
-            for states in (key_states, value_states)
+    def _logits(self, ids: torch.Tensor, keep: int, **placed: Any) -> torch.Tensor:
+        output = self._network(
+            input_ids=ids, past_key_values=self._cache, use_cache=True, logits_to_keep=keep, **placed
         )
-        self.is_initialized, self._noisy = True, False
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write new keys and values behind the length; views of all that count now."""
-        rows = key_states.shape[0]
-        if self.keys is None or (not self.length and self.keys.shape[0] < rows):
-            self.lazy_initialization(key_states, value_states)
-        assert self.keys is not None
-        assert self.values is not None
-        end = self.length + key_states.shape[2]
-        self.keys[:rows, :, self.length : end] = key_states
-        self.values[:rows, :, self.length : end] = value_states
-        self.length = end
-        return self.keys[:rows, :, :end], self.values[:rows, :, :end]
-
-    def pretend(self, length: int) -> None:
-        """Noise in every position once, from then on a matter of the length."""
-        if not self._noisy:
-            for states in (self.keys, self.values):
-                assert states is not None
-                states.normal_()
-        self._noisy, self.length = True, length
-
-    def get_mask_sizes(self, query_length: int | torch.Tensor) -> tuple[int, int]:
-        """Length and offset of the mask; transformers 5.0 gives the positions, later releases their number."""
-        new = query_length if isinstance(query_length, int) else len(query_length)
-        return self.length + new, 0
-
-    def get_seq_length(self) -> int:
-        return self.length
-
-    def get_max_length(self) -> int:
-        return self.capacity
-
-    def get_max_cache_shape(self) -> int:
-        """The name of get_max_length in transformers 5.0."""
-        return self.capacity
+        logits = output.logits[..., : self.vocabulary]
+        return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -144,7 +148,3 @@ def refuse_if_not_rewindable(loaded: Loaded) -> None:
             f"{loaded.name} ({type(loaded.network).__name__}) keeps {state} state that cannot be rewound after a "
             "rejected draft; expected a model with attention layers only"
         )
-
-
-def _depth(network: Any) -> int:
-    return network.config.get_text_config().num_hidden_layers

@@ -71,7 +71,8 @@ class Scorer:
 
     def _batch(self, batch: Sequence[Text]) -> list[Score]:
         longest = max(map(_length, batch))
-        models = {n: Model(loaded, capacity=longest, vocabulary=self.vocabulary) for n, loaded in self._loaded.items()}
+        shaped: dict[str, Any] = {"capacity": longest, "vocabulary": self.vocabulary, "rows": len(batch)}
+        models = {name: Model(loaded, **shaped) for name, loaded in self._loaded.items()}
         rows = [[*text.context, *text.output] for text in batch]
         padded = [row + row[-1:] * (longest - len(row)) for row in rows]
         pieces: dict[str, list[np.ndarray]] = defaultdict(list)
