@@ -32,15 +32,12 @@ class Arms:
     def __init__(self, models: Models, settings: Settings, texts: Sequence[Text], capacity: int) -> None:
         self._models, self._settings, self._texts = models, settings, texts
         self._ngrams = NGrams(texts, models.vocabulary)
-        self._target = Model(models.target, capacity=capacity, vocabulary=models.vocabulary)
+        window = capacity if settings.device.startswith("cuda") else None
+        shaped: dict[str, Any] = {"capacity": capacity, "vocabulary": models.vocabulary, "window": window}
+        self._target = Model(models.target, **shaped)
         self._clock, self._arrays = Clock(settings.device), Arrays.on(self._target.device)
         self._drafts = {
-            name: Model(
-                loaded,
-                capacity=capacity,
-                vocabulary=models.vocabulary,
-                borrowed=self._target if name.startswith(EARLY) else None,
-            )
+            name: Model(loaded, **shaped, borrowed=self._target if name.startswith(EARLY) else None)
             for name, loaded in models.drafts.items()
         }
 
@@ -49,7 +46,10 @@ class Arms:
         return self._drafter(draft, self._texts[0]).rule
 
     def warm(self) -> None:
-        """Every cell once on the shortest text, untimed."""
+        """Every length of a forward, and every cell on the shortest text, untimed."""
+        for n in range(1, max(self._settings.ks) + 2):
+            self._target.rewind(0)
+            self._target.forward([[0] * n])
         shortest = min(self._texts, key=lambda text: len(text.context))
         for cell in ((Nothing.name, 0), *self._settings.cells):
             decoder = self._decoder(cell, shortest)

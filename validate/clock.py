@@ -1,6 +1,7 @@
-"""The only place that waits for a device: every time in this package comes from here."""
+"""The only place that waits for a device to take the time: every time in this package comes from here."""
 
 import time
+from typing import Any
 
 import torch
 
@@ -16,3 +17,18 @@ class Clock:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         return time.perf_counter()
+
+    def mark(self) -> Any:
+        """This moment in the order of the work queued on the device, which is not waited for."""
+        if self._device.type != "cuda":
+            return self.now()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+    def between(self, first: Any, last: Any) -> float:
+        """Seconds from one mark to a later one, once the work before that is done."""
+        if self._device.type != "cuda":
+            return last - first
+        last.synchronize()
+        return first.elapsed_time(last) / 1000

@@ -52,13 +52,16 @@ class Costs:
         """One model's forwards with the token drawn after each, as specmath reads them; None if it was not timed.
 
         Medians of the cells, each with the seconds that drawing one token takes: plain decoding, a
-        verification and a drafted token all pay them.
+        verification and a drafted token all pay them. A draft in the target's own cache never reads a second token,
+        one that it has not seen: two cost it no more than one.
         """
         mine = {
             cell: float(np.median(times)) + self.drawing for cell, times in self.times().items() if cell.model == model
         }
         if not mine:
             return None
+        if model in self.measured.get("borrowing", ()):
+            mine |= {cell: mine[cell._replace(n=1)] for cell in mine}
         n, batch, context = (np.array(column) for column in list(zip(*mine, strict=True))[1:])
         return Table(n, batch, context, np.array(list(mine.values())), provenance="measured")
 

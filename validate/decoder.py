@@ -203,15 +203,16 @@ class Batch:
     def _round(self, rows: Sequence[Row]) -> list[Round]:
         decoder, clock = self.decoder, self.decoder.clock
         ks = [row.room(decoder.k) for row in rows]
-        started = clock.now()
+        marks = [clock.mark()]
         proposal = decoder.drafter.propose(rows, ks)
-        drafting_done = clock.now()
+        marks.append(clock.mark())
         logits = self._verify(rows, proposal)
-        verifying_done = clock.now()
+        marks.append(clock.mark())
         judged = decoder.judge(logits, proposal, rows, ks)
         contexts = [len(row.committed) for row in rows]
         kept = [row.commit(verdict.emitted) for row, verdict in zip(rows, judged, strict=True)]
-        times = drafting_done - started, verifying_done - drafting_done, clock.now() - verifying_done
+        marks.append(clock.mark())
+        times = tuple(map(clock.between, marks, marks[1:]))
         columns = zip(rows, contexts, proposal.drafted, judged, kept, strict=True)
         return [_recorded(*column, times) for column in columns]
 

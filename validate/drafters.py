@@ -4,13 +4,16 @@ from collections import ChainMap, Counter, defaultdict
 from collections.abc import Iterable, MutableMapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from typing import Any, Protocol
+
+import torch
 
 from specmath.acceptor import draw
 from validate.arrays import Arrays
 from validate.model import Model
-from validate.rows import Row, laws, stacked
+from validate.rows import Row, law, laws, stacked
 from validate.sampler import Sampler
 
 NGRAM_ORDER = 3
@@ -221,15 +224,47 @@ class ModelDraft:
             return Proposal(*self.arrays.one_hot([[] for _ in rows], vocabulary), [0] * len(rows))
         first = self._unread(rows)
         coins = self.arrays.uniforms(stacked([row.coins(k).draft for row, k in zip(rows, ks, strict=True)], depth))
+        samplers = {row.request.sampler for row in rows}
+        if self._model.graphs is None or len(samplers) > 1 or any(row.request.processors for row in rows):
+            return Proposal(*self._stepwise(rows, ks, first, coins), ks)
+        return Proposal(*self._at_once(samplers.pop(), ks, first, coins), ks)
+
+    def _stepwise(self, rows: Sequence[Row], ks: Sequence[int], first: list[list[int]], coins: Any) -> tuple[Any, Any]:
+        """Tokens and q, one forward at a time."""
+
+        def forward(tokens: Any, step: int) -> Any:
+            return self._model.forward(tokens, keep=1, counts=[int(step < k) for k in ks] if step else None)
+
+        return self._chain(partial(self._laws, rows), forward, first, coins)
+
+    def _at_once(self, sampler: Sampler, ks: Sequence[int], first: list[list[int]], coins: Any) -> tuple[Any, Any]:
+        """The same as one function of fixed shapes, where all rows share a law of logits alone."""
+        depth, read = coins.shape[1], len(first[0])
+
+        def run(at: Any, ids: torch.Tensor, starts: torch.Tensor, uniforms: torch.Tensor) -> tuple[Any, Any]:
+            def forward(tokens: Any, step: int) -> Any:
+                return at(tokens, starts + (read + step - 1 if step else 0), keep=1)
+
+            def laws(logits: Any, _: Any) -> Any:
+                return law(sampler, self.arrays, self.arrays.native(logits), self.name)
+
+            return self._chain(laws, forward, ids, self.arrays.native(uniforms))
+
+        ids = torch.tensor(first, device=self._model.device)
+        tokens, q = self._model.replayed((sampler, depth), run, ids, read + depth - 1, self.arrays.torch(coins))
+        self._model.advance([read + max(k - 1, 0) for k in ks])
+        return tokens[: len(ks)], q[: len(ks)]
+
+    def _chain(self, laws: Any, forward: Any, first: Any, coins: Any) -> tuple[Any, Any]:
+        """Tokens [B, K] drawn one after another and the rows q [B, K, V] they were drawn from."""
         tokens, q = list[Any](), list[Any]()
-        logits = self._model.forward(first, keep=1)
-        for step in range(depth):
+        logits = forward(first, 0)
+        for step in range(coins.shape[1]):
             if step:
-                more = [int(step < k) for k in ks]
-                logits = self._model.forward(self.arrays.torch(tokens[-1][:, None]), keep=1, counts=more)
-            q.append(self._laws(rows, logits, tokens)[:, 0])
+                logits = forward(self.arrays.torch(tokens[-1][:, None]), step)
+            q.append(laws(logits, tokens)[:, 0])
             tokens.append(draw(q[-1], coins[:, step], xp=self.arrays.xp))
-        return Proposal(self.arrays.xp.stack(tokens, axis=1), self.arrays.xp.stack(q, axis=1), ks)
+        return self.arrays.xp.stack(tokens, axis=1), self.arrays.xp.stack(q, axis=1)
 
     def _unread(self, rows: Sequence[Row]) -> list[list[int]]:
         """The last tokens of every row, as many as the cache of any lacks; reading one twice changes nothing."""

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import transformers
 
+from validate.attention import share_heads
 from validate.loading import Loaded, hush, one_line, require_causal
 
 CONFIG = "config.json"
@@ -25,6 +26,7 @@ def dummy(name: str, *, device: str = "cpu", dtype: str = "float32") -> Loaded:
         network = one_line(
             name, lambda: transformers.AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
         )
+    share_heads(network)
     text = config.get_text_config()
     return Loaded(
         name=name,

@@ -16,6 +16,7 @@ import transformers
 from jinja2 import TemplateError
 from safetensors import SafetensorError
 
+from validate.attention import share_heads
 from validate.names import BUNDLED, EARLY, bundled_gguf, no_model
 
 BATTERY = (
@@ -67,6 +68,7 @@ def load(name: str = BUNDLED, *, device: str = "cpu", dtype: str = "float32") ->
     require_causal(name, config)
     network = _from_pretrained(transformers.AutoModelForCausalLM, name, directory, dtype=getattr(torch, dtype))
     tokenizer = _from_pretrained(transformers.AutoTokenizer, name, directory)
+    share_heads(network)
     text = config.get_text_config()
     return Loaded(
         name=name,

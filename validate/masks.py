@@ -4,6 +4,8 @@ from typing import Any
 
 import torch
 
+from validate.attention import GROUPED, LIBRARY
+
 
 def masks(network: Any, at: torch.Tensor, stop: int) -> Any:
     """Masks [B, 1, n, stop] for tokens at positions `at` [B, n]; by kind where a network's layers differ.
@@ -31,7 +33,7 @@ def _visible(kind: str, config: Any, seen: torch.Tensor, at: torch.Tensor) -> to
 
 
 def _form(network: Any, visible: torch.Tensor) -> torch.Tensor:
-    if network.config._attn_implementation == "sdpa":
+    if network.config._attn_implementation in (GROUPED, LIBRARY):
         return visible
     least = torch.finfo(network.dtype).min
     return torch.zeros(visible.shape, dtype=network.dtype, device=visible.device).masked_fill(~visible, least)

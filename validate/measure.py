@@ -20,8 +20,10 @@ from validate.drafters import Nothing, Proposal
 from validate.loading import Loaded
 from validate.model import Model, out_of_memory
 from validate.models import Models, Settings
+from validate.names import EARLY
 from validate.rows import Request, Row
 
+WINDOW = 256  # positions by which the shapes of CUDA graphs grow
 CERTAIN = 100.0  # a logit that leaves nothing to the others
 
 
@@ -60,6 +62,7 @@ class CostBench:
             raise ValueError(f"--context: found {max(shapes.contexts)}, expected at most {room}: {held}")
         self._shapes, self._say, self._vocabulary = shapes, say, models.vocabulary
         self._rng = np.random.default_rng(0)
+        self._window = WINDOW if settings.device.startswith("cuda") else None
         target = Model(models.target, capacity=1, vocabulary=models.vocabulary)
         nothing, clock = Nothing(Arrays.on(target.device), models.vocabulary), Clock(settings.device)
         self._decoder = Decoder(target, nothing, settings.sampler, clock, frozenset(), k=max(settings.ks))
@@ -74,7 +77,9 @@ class CostBench:
         ]
         shaped = {name: list(getattr(shapes, name)) for name in ("lengths", "contexts", "draft_lengths")}
         about = {"target": settings.target, "drafts": list(models.drafts), "dummy_weights": settings.dummy_weights}
-        about |= {"sampler": asdict(settings.sampler)}
+        about |= {"sampler": asdict(settings.sampler)} | ({"graphs": True} if self._window else {})
+        borrowing = [name for name in models.drafts if name.startswith(EARLY)]
+        about |= {"borrowing": borrowing} if borrowing else {}
         self.measured = about | settings.machine | shaped | {"batches": batches}
 
     def warm(self) -> None:
@@ -95,6 +100,7 @@ class CostBench:
             if not fitting:
                 capacity = self._shapes.capacity
                 shaped: dict[str, Any] = {"capacity": capacity, "vocabulary": self._vocabulary, "rows": batch}
+                shaped["window"] = self._window
                 self._models = {name: Model(model, **shaped) for name, model in loaded.items()}
             try:
                 self._try(batch)

@@ -1,12 +1,14 @@
 """A causal language model as forward(tokens) and rewind(length), for one sequence or several side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from transformers import cache_utils
 
 from validate.cache import Layer, Place, Store
+from validate.graphs import Graphs
 from validate.loading import Loaded
 from validate.masks import masks
 
@@ -23,7 +25,9 @@ class Model:
 
     `rows` sequences have a slot each; `lengths[slot]` is the number of tokens whose keys and values are in the cache.
     `vocabulary` cuts the logits to the first ids where a target and its draft share fewer than they compute. A model
-    that is the first layers of another borrows that one's cache: what one wrote the other has read.
+    that is the first layers of another borrows that one's cache: what one wrote the other has read. With a `window`
+    the forwards of rounds have fixed shapes that see a multiple of so many positions: each is one CUDA graph on such a
+    device, and the same without it elsewhere.
     """
 
     def __init__(
@@ -34,6 +38,7 @@ class Model:
         vocabulary: int | None = None,
         rows: int = 1,
         borrowed: "Model | None" = None,
+        window: int | None = None,
     ) -> None:
         refuse_if_not_rewindable(loaded)
         self.name = loaded.name
@@ -44,6 +49,8 @@ class Model:
         self._lender = borrowed
         self._network = loaded.network
         self._place = Place()
+        self.graphs = Graphs() if window else None
+        self._window = window or 1
         depth = loaded.network.config.get_text_config().num_hidden_layers
         own = [] if borrowed else [Store(rows, capacity) for _ in range(depth)]
         self._stores: list[Store] = borrowed._stores[:depth] if borrowed else own
@@ -76,8 +83,14 @@ class Model:
         ends = [start + count for start, count in zip(starts, kept, strict=True)]
         if max(ends) > self.capacity:
             raise ValueError(f"{self.name}: {max(ends)} tokens do not fit a capacity of {self.capacity}")
-        even = min(starts) == max(starts) and starts[0] + rows.shape[1] <= self.capacity
-        logits = self._even(rows, slots, keep) if even else self._ragged(rows, slots, keep)
+        if self.graphs is not None and ids.ndim > 1:
+            run = partial(_forward, keep=keep)
+            logits = self.replayed(keep, run, rows, rows.shape[1])[: len(rows)]
+        elif min(starts) == max(starts) and starts[0] + rows.shape[1] <= self.capacity:
+            logits = self._even(rows, slots, keep)
+        else:
+            stop = self._stop(slots, rows.shape[1])
+            logits = self.at(rows, self._starts(slots), slots=slots, stop=stop, keep=keep)
         self.lengths[slots] = ends
         return logits if ids.ndim > 1 else logits[0]
 
@@ -90,6 +103,11 @@ class Model:
     def agreed(self, length: int, slot: int = 0) -> int:
         """How many of the first `length` tokens of a slot are in the cache."""
         return min(length, max(self.lengths[slot], self._lender.lengths[slot] if self._lender else 0))
+
+    def advance(self, counts: Sequence[int]) -> None:
+        """Count tokens that `replayed` wrote to the first slots."""
+        for slot, count in enumerate(counts):
+            self.lengths[slot] += count
 
     @torch.inference_mode()
     def move(self, source: int, slot: int) -> None:
@@ -113,17 +131,36 @@ class Model:
         self._place.even(slots, self.lengths[slots.start], ids.shape[1])
         return self._logits(ids, keep)
 
-    def _ragged(self, ids: torch.Tensor, slots: slice, keep: int) -> torch.Tensor:
-        """Rows of different lengths, each at its own positions; padding beyond the capacity lands behind it."""
-        starts = torch.tensor(self.lengths[slots], device=self.device)
-        stop = min(max(self.lengths[slots]) + ids.shape[1], self.capacity + 1)
-        return self._at(ids, starts, slots, stop, keep)
+    @torch.inference_mode()
+    def replayed(self, name: Hashable, run: Callable[..., Any], ids: torch.Tensor, n: int, *more: torch.Tensor) -> Any:
+        """run(at, ids, starts, *more) over n tokens of each row in all, at few shapes, `at` being `Model.at` for them.
 
-    def _at(self, ids: torch.Tensor, starts: torch.Tensor, slots: slice, stop: int, keep: int) -> torch.Tensor:
+        Rows fill up to a power of two, with slots that have nothing to lose.
+        """
+        assert self.graphs is not None
+        rows = min(1 << (len(ids) - 1).bit_length(), len(self.lengths))
+        slots = slice(0, rows)
+        stop = min(-(-self._stop(slots, n) // self._window) * self._window, self.capacity + 1)
+        key, at = (name, rows, ids.shape[1], n, stop), partial(self.at, slots=slots, stop=stop)
+        wide, *others = (torch.nn.functional.pad(given, (0, 0, 0, rows - len(given))) for given in (ids, *more))
+        return self.graphs(key, partial(run, at), wide, self._starts(slots), *others)
+
+    def at(self, ids: torch.Tensor, starts: torch.Tensor, *, slots: slice, stop: int, keep: int) -> torch.Tensor:
+        """Logits of tokens [B, n] behind `starts` [B] of the slots, reading `stop` positions; no length is moved.
+
+        Padding beyond the capacity lands behind it. Nothing here waits for the device.
+        """
         at = (starts[:, None] + torch.arange(ids.shape[1], device=self.device)).clamp(max=self.capacity)
         self._place.ragged(slots, at, stop)
         positions = at.clamp(max=self.capacity - 1)
         return self._logits(ids, keep, position_ids=positions, attention_mask=masks(self._network, at, stop))
+
+    def _starts(self, slots: slice) -> torch.Tensor:
+        return torch.tensor(self.lengths[slots], device=self.device)
+
+    def _stop(self, slots: slice, n: int) -> int:
+        """Positions that n more tokens of the slots need to see, and the one of padding beyond the capacity."""
+        return min(max(self.lengths[slots]) + n, self.capacity + 1)
 
     def _logits(self, ids: torch.Tensor, keep: int, **placed: Any) -> torch.Tensor:
         output = self._network(
@@ -131,6 +168,10 @@ class Model:
         )
         logits = output.logits[..., : self.vocabulary]
         return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+
+
+def _forward(at: Callable[..., torch.Tensor], ids: torch.Tensor, starts: torch.Tensor, *, keep: int) -> torch.Tensor:
+    return at(ids, starts, keep=keep)
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -1,0 +1,138 @@
+"""Fixed shapes: the same tokens as forwards one by one. What a GPU would capture is what runs here, uncaptured."""
+
+import array_api_compat.torch
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from tests import tiny
+from tests.written import HOST
+from validate.arrays import Arrays
+from validate.attention import share_heads
+from validate.clock import Clock
+from validate.decoder import Decoder
+from validate.drafters import Lookup, ModelDraft
+from validate.graphs import Graphs
+from validate.loading import early
+from validate.model import Model
+from validate.rows import Request
+from validate.sampler import Sampler
+
+SAMPLED, TRUNCATED, GREEDY = Sampler(temperature=1.0), Sampler(0.7, top_k=5, top_p=0.9), Sampler()
+VOCABULARY, CAPACITY, K = 12, 64, 3
+
+
+def pair(dtype="float64"):
+    made = [tiny.llama(vocabulary=VOCABULARY, seed=1, sharpness=10, noise=noise) for noise in (0, 0.2)]
+    for loaded in made:
+        loaded.network.to(getattr(torch, dtype))
+    return made
+
+
+def requests(samplers=(SAMPLED,)):
+    prompts = [[1, 2, 3][: 1 + i % 3] + [i % VOCABULARY] * (i % 4) for i in range(12)]
+    return [Request(p, 4 + 3 * (i % 5), i, samplers[i % len(samplers)]) for i, p in enumerate(prompts)]
+
+
+def decoder(draft, *, rows=1, window=None, arrays=HOST, device="cpu", dtype="float64"):
+    target, other = pair(dtype)
+    for loaded in (target, other):
+        loaded.network.to(device)
+    shaped = {"capacity": CAPACITY, "rows": rows, "window": window}
+    model = Model(target, **shaped)
+    drafters = {
+        "model": lambda: ModelDraft(arrays, Model(other, **shaped), SAMPLED),
+        "early": lambda: ModelDraft(arrays, Model(early(target, 1), **shaped, borrowed=model), SAMPLED),
+        "lookup": lambda: Lookup(arrays, VOCABULARY, longest=2, shortest=1),
+    }
+    return Decoder(model, drafters[draft](), SAMPLED, Clock(device), frozenset([4]), K)
+
+
+def texts(made, asked):
+    return {number: row.tokens for number, row in made.decode(asked)}
+
+
+@pytest.mark.parametrize("samplers", [(SAMPLED,), (GREEDY,), (SAMPLED, GREEDY, TRUNCATED)], ids=["1", "0", "mixed"])
+@pytest.mark.parametrize("draft", ["model", "early", "lookup"])
+@pytest.mark.parametrize("arrays", [HOST, Arrays(array_api_compat.torch, "cpu")], ids=["numpy", "torch"])
+def test_fixed_shapes_give_the_tokens_of_forwards_one_by_one(arrays, draft, samplers):
+    asked = requests(samplers)
+    expected = texts(decoder(draft), asked)
+    for rows, window in ((1, CAPACITY), (3, 16), (8, 16)):
+        assert texts(decoder(draft, rows=rows, window=window, arrays=arrays), asked) == expected
+
+
+def test_the_drafting_loop_is_one_function_per_batch_depth_and_window():
+    made = decoder("model", rows=4, window=CAPACITY, arrays=Arrays(array_api_compat.torch, "cpu"))
+    asked = [Request([1, 2, 3], 12, seed) for seed in range(4)]
+    texts(made, asked)
+    captured = {key[0] for key in made.drafter._model.graphs._known}
+    assert captured <= {(GREEDY, depth) for depth in range(1, K + 1)}
+    texts(made, asked)
+    assert {key[0] for key in made.drafter._model.graphs._known} == captured
+
+
+def test_a_borrowed_cache_is_the_targets_own_and_is_never_prefilled():
+    made = decoder("early")
+    draft = made.drafter._model
+    assert draft.borrows
+    assert draft._stores[0] is made.target._stores[0]
+    fed = []
+    forward = Model.forward
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            Model, "forward", lambda self, tokens, **o: fed.append((self, len(tokens))) or forward(self, tokens, **o)
+        )
+        texts(made, [Request([1, 2, 3, 5, 6], 10, 0)])
+    assert {n for model, n in fed if model is draft} == {1}
+
+
+def test_after_a_round_in_a_borrowed_cache_the_next_logits_are_those_of_a_fresh_prefill():
+    made = decoder("early")
+    generation = made.start([1, 2, 3], budget=30, seed=3)
+    for _ in generation.rounds():
+        committed = [1, 2, 3, *generation.tokens]
+        fresh = made.target._network(torch.tensor([committed])).logits[0, -1]
+        torch.testing.assert_close(made.target.forward(committed[-1:])[-1], fresh)
+        made.target.rewind(len(committed) - 1)
+
+
+def test_a_buffer_holds_the_latest_inputs_of_its_shape():
+    graphs = Graphs()
+    for value in (1.0, 2.0):
+        assert graphs("double", lambda x: 2 * x, torch.tensor([value])).tolist() == [2 * value]
+    assert len(graphs) == 1
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("n", [1, 3])
+def test_shared_heads_attend_as_the_library_has_it(groups, n):
+    config = {"vocabulary": 8, "seed": 3, "width": 32}
+    plain, shared = tiny.llama(**config), tiny.llama(**config)
+    for loaded in (plain, shared):
+        attention = loaded.network.model.layers[0].self_attn
+        assert attention.num_key_value_groups == 2
+    share_heads(shared.network)
+    assert shared.network.config._attn_implementation == "grouped"
+    models = [Model(loaded, capacity=32, rows=groups) for loaded in (plain, shared)]
+    tokens = [[(5 * r + i) % 8 for i in range(6)] for r in range(groups)]
+    for model in models:
+        model.forward(tokens)
+        for slot in range(groups):
+            model.rewind(6 - slot % 3, slot)
+    following = [[(r + i) % 8 for i in range(n)] for r in range(groups)]
+    torch.testing.assert_close(models[0].forward(following), models[1].forward(following))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("draft", ["model", "early", "lookup"])
+def test_captured_graphs_on_a_gpu_give_the_tokens_of_numpy(draft):
+    asked = requests((SAMPLED, GREEDY))
+    expected = texts(decoder(draft), asked)
+    device = Arrays.on("cuda")
+    for samplers in ((SAMPLED,), (SAMPLED, GREEDY)):
+        asked = requests(samplers)
+        expected = texts(decoder(draft), asked)
+        made = decoder(draft, rows=4, window=16, arrays=device, device="cuda")
+        assert texts(made, asked) == expected
