@@ -1,21 +1,26 @@
-"""Cost tables of large shapes with random weights, where there is a GPU; without one nothing is run and it is said.
+"""Large shapes with random weights, where there is a GPU; without one nothing is run and it is said.
 
-Forwards of the target over n tokens and of the draft over one or two, over batch and context: v(n), c, and how far a
-forward over several tokens costs the time of one. Shapes: config.json of Qwen/Qwen3-8B, Qwen3-32B, Qwen3-0.6B and
-meta-llama/Llama-3.1-8B, Llama-3.2-1B on the Hugging Face hub, in `configs`. The forwards are eager, as the library
-launches them, which is what a small draft's time mostly is: c is that of eager decoding.
+Cost tables: forwards of the target over n tokens and of the draft over one or two, over batch and context: v(n), c, and
+how far a forward over several tokens costs the time of one. Then whole rounds at a set acceptance, side by side
+(bench/batches.py), the share of a copy's bandwidth that plain decoding of one sequence has, and that of the acceptor
+(bench/acceptor.py). Shapes: config.json of Qwen/Qwen3-8B, Qwen3-32B, Qwen3-0.6B and
+meta-llama/Llama-3.1-8B, Llama-3.2-1B on the Hugging Face hub, in `configs`. The forwards of rounds are
+CUDA graphs.
 
-Sweeps go to runs/gpu as they are taken and are not taken again; a call stops before ten minutes, the next goes on. A
-finished table becomes a record under figures/data, with the machine, the versions and the date.
+Sweeps and cells go to runs/gpu as they are taken and are not taken again; a call stops before ten minutes, the next
+goes on. What is finished becomes a record under figures/data, with the machine, the versions and the date.
 """
 
 import json
 import pathlib
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import torch
 
+from bench import acceptor, batches
+from bench.batches import Load
 from validate import costs, folder
 from validate.cost_document import cost_document
 from validate.costs import Costs
@@ -37,10 +42,14 @@ def main():
         print("skipped: PyTorch sees no CUDA here")
         return
     ends = time.monotonic() + SECONDS
+    copied = judged("cuda", acceptor.Size(), RECORDS)
     for target, draft in PAIRS:
         settings = settings_of(target, draft, "cuda", "bfloat16")
         record = measured(settings, SHAPES, PLACE, RECORDS, ends)
         print(f"{target} and {draft}: {_found(record) if record else 'not finished: call make gpu again'}")
+        torch.cuda.empty_cache()
+        record = side_by_side(settings, Load(), (PLACE, RECORDS), ends, copied)
+        print(f"side by side: {_paces(record) if record else 'not finished: call make gpu again'}")
         torch.cuda.empty_cache()
 
 
@@ -52,7 +61,7 @@ def settings_of(target, draft, device, dtype):
 
 def measured(settings, shapes, place, records, ends):
     """The record of one pair, once its sweeps are complete; None where the time ended before."""
-    name = "-".join(pathlib.Path(model).stem for model in (settings.target, *settings.drafts))
+    name = _name(settings)
     path = records / f"cost-{name}.json"
     if path.exists():
         return json.loads(path.read_text())
@@ -70,11 +79,62 @@ def measured(settings, shapes, place, records, ends):
     draft = pathlib.Path(settings.drafts[0]).stem
     taken = Costs(costs.of_records(journal.records, journal.path), bench.measured)
     record = cost_document(taken, settings.drafts[0], K, settings.machine | {"weights": "dummy"})
-    record |= {"target": name.removesuffix(f"-{draft}"), "draft": draft, "versions": versions()}
-    record |= {"date": f"{datetime.now(UTC):%Y-%m-%d}"}
-    records.mkdir(parents=True, exist_ok=True)
-    folder.write(records, path.name, json.dumps(record, allow_nan=False).encode())
-    return record
+    return kept(path, record | {"target": name.removesuffix(f"-{draft}"), "draft": draft})
+
+
+def judged(device, size, records):
+    """Report the acceptor's bandwidth beside a copy's, kept as a record; the copy's in bytes a second."""
+    path = records / "acceptor.json"
+    record = json.loads(path.read_text()) if path.exists() else acceptor.measured(device, size)
+    acceptor.report(record)
+    if not path.exists():
+        kept(path, record)
+    return record["bandwidth"]["copy"]
+
+
+def side_by_side(settings, load, places, ends, copied):
+    """The record of rounds at a set acceptance, once all cells are there; None where the time ended before."""
+    place, records = places
+    name = f"batches-{_name(settings)}"
+    path = records / f"{name}.json"
+    if path.exists():
+        return json.loads(path.read_text())
+    if time.monotonic() > ends:
+        return None
+    place.mkdir(parents=True, exist_ok=True)
+    models = Models(settings)
+    cells, complete = batches.measured(models, settings, load, place / f"{name}.jsonl", ends)
+    if not complete:
+        return None
+    weights = sum(weight.numel() * weight.element_size() for weight in models.target.network.parameters())
+    alone = next(cell for cell in cells if cell["batch"] == 1)
+    share = weights / alone["seconds_per_token"]["plain"] / copied
+    record = asdict(load) | {"cells": cells, "weights": weights, "share_of_copy": share} | settings.machine
+    return kept(path, record)
+
+
+def kept(path, record):
+    """A record, written with its versions and its date."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = record | {"versions": versions(), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
+    folder.write(path.parent, path.name, json.dumps(whole, allow_nan=False).encode())
+    return whole
+
+
+def _name(settings):
+    return "-".join(pathlib.Path(model).stem for model in (settings.target, *settings.drafts))
+
+
+def _paces(record):
+    """The bandwidth of plain decoding, and the speedup at the smallest and the largest batch of each context."""
+    cells = [cell for cell in record["cells"] if "speedup" in cell]
+    ends = (1, max(cell["batch"] for cell in cells))
+    said = (
+        f"batch {cell['batch']}, context {cell['context']}: {cell['speedup']:.2f}x"
+        for cell in cells
+        if cell["batch"] in ends
+    )
+    return f"plain decoding reads at {record['share_of_copy']:.0%} of a copy; " + "; ".join(said)
 
 
 def _found(record):

@@ -169,7 +169,7 @@ def sampled_p_value(rule=acceptor.verify, vocabulary=8, couple=None, n=200_000):
 TRUE = {
     name: getattr(module, name)
     for module, names in (
-        (chain, ("verify", "residual", "draw", "draft_row", "_prefix_length")),
+        (chain, ("verify", "residual", "draw", "draft_row", "prefix_length")),
         (block, ("_final_law", "_joint_ratios", "_spare_masses", "_coins")),
         (tree, ("_arrival",)),
     )
@@ -204,7 +204,7 @@ def shifted_draw(weights, v, *, xp):
 
 def first_is_committed(passes, xp):
     passes = np.concatenate([np.ones_like(passes[..., :1]), passes[..., 1:]], axis=-1)
-    return TRUE["_prefix_length"](passes, xp)
+    return TRUE["prefix_length"](passes, xp)
 
 
 def verify_as_one_hot(tokens, q, p, u, v, **rest):
@@ -372,7 +372,7 @@ MUTANTS = {
     "resamples from p": in_chain("law", residual=lambda p, q, *, xp: p),
     "inverted ratio": in_chain("law", _accepts=lambda u, q, p: u * p < q),
     "wrong bonus row": Mutant("law", Decoder(bonus_from_the_row_before)),
-    "counts accepts behind a rejection": in_chain("law", _prefix_length=lambda passes, xp: passes.sum(-1)),
+    "counts accepts behind a rejection": in_chain("law", prefix_length=lambda passes, xp: passes.sum(-1)),
     "draw off by one": in_chain("law", draw=shifted_draw),
     "u reused as v (sglang PR 7231)": Mutant("law", Decoder(coin_used_twice)),
     "no fallback without residual mass": in_chain("rounding", residual=residual_without_fallback),
@@ -381,7 +381,7 @@ MUTANTS = {
     "draft truncated, q reported whole (transformers #47932)": Mutant("law", Decoder(drafts=truncated_drafts)),
     "<= for < (sglang #35771)": in_chain("boundary", _accepts=lambda u, q, p: u * q <= p),
     "draw unclipped (sglang PR 30822)": in_chain("boundary", draw=unclipped_draw),
-    "first token committed unverified (lattice #243)": in_chain("law", _prefix_length=first_is_committed),
+    "first token committed unverified (lattice #243)": in_chain("law", prefix_length=first_is_committed),
     "fresh draw on mismatch (mlx-swift-lm PR 459)": Mutant(
         "law", Decoder(verify_as_one_hot), chain, {"residual": lambda p, q, *, xp: p}
     ),
@@ -391,7 +391,7 @@ MUTANTS = {
         "law", draft_row=lambda q, accepted, rejected, xp: TRUE["draft_row"](q, 0 * accepted, rejected, xp)
     ),
     "block: residual of the token rule": in_block("law", _final_law=residual_of_the_token_rule),
-    "block: stops at the first rejection": in_block("law", _last=TRUE["_prefix_length"]),
+    "block: stops at the first rejection": in_block("law", _last=TRUE["prefix_length"]),
     "block: keeps the shortest prefix": in_block("law", _last=shortest_prefix),
     "block: ratio clipped token by token": in_block("law", _joint_ratios=clipped_token_by_token),
     "block: ratio clipped at the end": in_block("law", _joint_ratios=clipped_at_the_end),

@@ -9,6 +9,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from bench import gpu
+from bench.acceptor import Size
+from bench.batches import Load
 from validate import cli, costs
 from validate.dummy import dummy
 from validate.measure import Shapes
@@ -91,6 +93,21 @@ def test_the_gpu_bench_stops_at_its_time_goes_on_and_leaves_a_record(config, tmp
     assert len(costs.read(tmp_path / "runs" / "config-config.jsonl").sweeps) == gpu.SWEEPS
     assert gpu.measured(settings, *places, ends=0) == json.loads(json.dumps(record))
     assert gpu._found(record).startswith("batch 1: v(5) ")
+
+
+def test_rounds_side_by_side_and_the_acceptor_leave_records_beside_the_bandwidth_of_a_copy(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "CONFIGS", config.parent)
+    settings = gpu.settings_of("config", "config", "cpu", "float32")
+    copied = gpu.judged("cpu", Size(batch=2, k=2, vocabulary=50, runs=2, copied=2**16), tmp_path)
+    assert json.loads((tmp_path / "acceptor.json").read_text())["bandwidth"]["copy"] == copied > 0
+    load, places = Load((1, 2), (8,), rounds=4, repeats=1), (tmp_path / "runs", tmp_path)
+    assert gpu.side_by_side(settings, load, places, 0, copied) is None
+    record = gpu.side_by_side(settings, load, places, time.monotonic() + 60, copied)
+    weights = 4 * sum(w.numel() for w in dummy(settings.target).network.parameters())
+    alone = record["cells"][0]["seconds_per_token"]["plain"]
+    assert record["share_of_copy"] == pytest.approx(weights / alone / copied)
+    assert gpu.side_by_side(settings, load, places, 0, copied) == json.loads(json.dumps(record))
+    assert "batch 2, context 8: " in gpu._paces(record)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")

@@ -33,7 +33,12 @@ def typical(epsilon, delta):
     return rule
 
 
+def synthetic(rate):
+    return partial(acceptor.lossy_synthetic, rate=rate)
+
+
 LOSSY = {
+    "synthetic": (synthetic(Fraction(3, 4)), partial(acceptor.lossy_synthetic_law, rate=Fraction(3, 4), xp=np)),
     "lenience": (lenient(Fraction(1, 2)), partial(acceptor.lossy_lenience_law, lenience=Fraction(1, 2), xp=np)),
     "slight lenience": (
         lenient(Fraction(9, 10)),

@@ -40,7 +40,15 @@ from specmath.acceptor.block import verify_block
 from specmath.acceptor.chain import verify
 from specmath.acceptor.drawing import draw, residual
 from specmath.acceptor.k_seq import verify_k_seq
-from specmath.acceptor.lossy import LossyLaw, lossy_lenience, lossy_lenience_law, lossy_typical, lossy_typical_law
+from specmath.acceptor.lossy import (
+    LossyLaw,
+    lossy_lenience,
+    lossy_lenience_law,
+    lossy_synthetic,
+    lossy_synthetic_law,
+    lossy_typical,
+    lossy_typical_law,
+)
 from specmath.acceptor.rows import Verdict
 from specmath.acceptor.tree import verify_tree
 
@@ -50,6 +58,8 @@ __all__ = [
     "draw",
     "lossy_lenience",
     "lossy_lenience_law",
+    "lossy_synthetic",
+    "lossy_synthetic_law",
     "lossy_typical",
     "lossy_typical_law",
     "residual",

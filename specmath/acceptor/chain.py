@@ -1,7 +1,7 @@
 """The standard rule for a chain of drafts: `verify`."""
 
 from specmath.acceptor.drawing import double, draw, residual
-from specmath.acceptor.rows import at_tokens, check_shapes, draft_row, emit, row, slots_in_use
+from specmath.acceptor.rows import at_tokens, check_shapes, draft_row, emit, prefix_length, row, slots_in_use
 
 
 def verify(tokens, q, p, u, v, *, xp, drafted=None):
@@ -28,7 +28,7 @@ def verify(tokens, q, p, u, v, *, xp, drafted=None):
     tokens = xp.astype(tokens, xp.int64, copy=False)
     drafted = slots_in_use(tokens, drafted, xp)
     real, q_x, p_x = at_tokens(tokens, q, p, drafted, xp)
-    accepted = _prefix_length(real & _accepts(u, double(q_x, xp), double(p_x, xp)), xp)
+    accepted = prefix_length(real & _accepts(u, double(q_x, xp), double(p_x, xp)), xp)
     against = draft_row(q, accepted, accepted < drafted, xp)
     final = draw(residual(row(p, accepted, xp), against, xp=xp), v, xp=xp)
     return emit(tokens, accepted, final, xp)
@@ -36,8 +36,3 @@ def verify(tokens, q, p, u, v, *, xp, drafted=None):
 
 def _accepts(u, q, p):
     return u * q < p
-
-
-def _prefix_length(passes, xp):
-    """How many hold before the first that does not."""
-    return xp.sum(xp.cumulative_prod(xp.astype(passes, xp.int64), axis=-1), axis=-1)

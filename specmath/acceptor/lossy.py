@@ -7,9 +7,9 @@ tokens that differ from the target's under the best coupling of both.
 from dataclasses import dataclass
 from typing import Any
 
-from specmath.acceptor.chain import verify
-from specmath.acceptor.drawing import double, residual
-from specmath.acceptor.rows import known
+from specmath.acceptor.chain import prefix_length, verify
+from specmath.acceptor.drawing import double, draw, residual
+from specmath.acceptor.rows import emit, known, row, slots_in_use
 from specmath.divergence import total_variation
 from specmath.draft import within
 
@@ -101,6 +101,37 @@ def lossy_typical_law(p, q, *, epsilon, delta, xp):
     """
     kept = xp.where(p > _threshold(p, epsilon, delta, xp)[..., None], double(q, xp), 0)
     return _lossy_law(p, kept, double(p, xp), xp)
+
+
+def lossy_synthetic(tokens, q, p, u, v, *, rate, xp, drafted=None):
+    """LOSSY. One round that accepts each draft with a set chance, u < rate, whatever the laws say; then draws from p.
+
+    For load tests alone: what a system costs at an acceptance that is given, apart from how good its draft is.
+    Arguments, shapes and errors are those of `verify`, of q only the shape counts, and ValueError for a rate outside
+    [0, 1].
+
+    >>> import numpy as np
+    >>> q, p, u = np.zeros((2, 2)), np.array([[1.0, 0.0]] * 3), np.array([0.6, 0.9])
+    >>> lossy_synthetic(np.array([1, 1]), q, p, u, np.array(0.5), rate=0.7, xp=np).tokens.tolist()
+    [1, 0, -1]
+    """
+    tokens, drafted = xp.astype(tokens, xp.int64, copy=False), slots_in_use(tokens, drafted, xp)
+    in_use = xp.arange(tokens.shape[-1], device=tokens.device) < drafted[..., None]
+    accepted = prefix_length(in_use & known(tokens, p.shape[-1]) & (u < within("rate", rate, 0, 1)), xp)
+    return emit(tokens, accepted, draw(row(p, accepted, xp), v, xp=xp), xp)
+
+
+def lossy_synthetic_law(p, q, *, rate, xp):
+    """What `lossy_synthetic` emits for a draft from q [..., V] under p [..., V]: rate q + (1 - rate) p.
+
+    alpha is the rate. Derived here. Errors are those of `lossy_synthetic`.
+
+    >>> import numpy as np
+    >>> p, q = np.array([0.75, 0.25]), np.array([0.25, 0.75])
+    >>> lossy_synthetic_law(p, q, rate=0.5, xp=np).law.tolist()
+    [0.5, 0.5]
+    """
+    return _lossy_law(p, within("rate", rate, 0, 1) * double(q, xp), double(p, xp), xp)
 
 
 def _lossy_law(p, kept, otherwise, xp):

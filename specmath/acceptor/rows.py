@@ -54,6 +54,11 @@ def known(tokens, vocabulary):
     return (tokens >= 0) & (tokens < vocabulary)
 
 
+def prefix_length(passes, xp):
+    """How many hold before the first that does not."""
+    return xp.sum(xp.cumulative_prod(xp.astype(passes, xp.int64), axis=-1), axis=-1)
+
+
 def row(rows, index, xp):
     """rows[..., index, :] for rows [..., n, V] and index int[...]; copies no other row."""
     n, vocabulary = rows.shape[-2:]
