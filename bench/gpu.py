@@ -3,7 +3,8 @@
 Forwards of the target over n tokens and of the draft over one or two, over batch and context: v(n), c, and how far a
 forward over several tokens costs the time of one. Shapes: config.json of Qwen/Qwen3-8B, Qwen3-32B, Qwen3-0.6B and
 meta-llama/Llama-3.1-8B, Llama-3.2-1B on the Hugging Face hub, in `configs`. The forwards are eager, as the library
-launches them, which is what a small draft's time mostly is: c is that of eager decoding.
+launches them, which is what a small draft's time mostly is: c is that of eager decoding. And the bandwidth of the
+acceptance rule (`bench.acceptor`).
 
 Sweeps go to runs/gpu as they are taken and are not taken again; a call stops before ten minutes, the next goes on. A
 finished table becomes a record under figures/data, with the machine, the versions and the date.
@@ -16,6 +17,7 @@ from datetime import UTC, datetime
 
 import torch
 
+from bench import acceptor
 from validate import costs, folder
 from validate.cost_document import cost_document
 from validate.costs import Costs
@@ -42,6 +44,17 @@ def main():
         record = measured(settings, SHAPES, PLACE, RECORDS, ends)
         print(f"{target} and {draft}: {_found(record) if record else 'not finished: call make gpu again'}")
         torch.cuda.empty_cache()
+    acceptor.report(judged("cuda", acceptor.Size(), RECORDS))
+
+
+def judged(device, size, records):
+    """The record of the acceptance rule's bandwidth, measured where there is none yet."""
+    path = records / "acceptor.json"
+    if not path.exists():
+        record = acceptor.measured(device, size) | _stamp()
+        records.mkdir(parents=True, exist_ok=True)
+        folder.write(records, path.name, json.dumps(record, allow_nan=False).encode())
+    return json.loads(path.read_text())
 
 
 def settings_of(target, draft, device, dtype):
@@ -70,11 +83,14 @@ def measured(settings, shapes, place, records, ends):
     draft = pathlib.Path(settings.drafts[0]).stem
     taken = Costs(costs.of_records(journal.records, journal.path), bench.measured)
     record = cost_document(taken, settings.drafts[0], K, settings.machine | {"weights": "dummy"})
-    record |= {"target": name.removesuffix(f"-{draft}"), "draft": draft, "versions": versions()}
-    record |= {"date": f"{datetime.now(UTC):%Y-%m-%d}"}
+    record |= {"target": name.removesuffix(f"-{draft}"), "draft": draft} | _stamp()
     records.mkdir(parents=True, exist_ok=True)
     folder.write(records, path.name, json.dumps(record, allow_nan=False).encode())
     return record
+
+
+def _stamp():
+    return {"versions": versions(), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
 
 
 def _found(record):
