@@ -1,4 +1,4 @@
-"""The bandwidth of the acceptance rule: the bytes counted are those of the rows that rounds read, the record is whole."""
+"""The bandwidth of the acceptance rule: the bytes of the rows that rounds read, and a whole record."""
 
 import json
 
