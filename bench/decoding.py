@@ -124,12 +124,11 @@ def time_lines(seconds, outputs, device):
 
 
 def text_lines(outputs):
-    """Tokens for each forward of the target, where it is known, and texts that are the reference's token by token."""
+    """Texts that are the reference's token by token, and tokens for each forward of the target."""
     for name, made in outputs.items():
         same = sum(o.tokens == r.tokens for o, r in zip(made, outputs[REFERENCE], strict=True))
-        forwards = sum(o.forwards or 0 for o in made)
-        rate = f", {sum(len(o.tokens) for o in made) / forwards:.2f} tokens a forward" if forwards else ""
-        yield f"{name:21s} {same}/{len(made)} texts identical to {REFERENCE}{rate}"
+        rate = sum(len(o.tokens) for o in made) / sum(o.forwards for o in made)
+        yield f"{name:21s} {same}/{len(made)} texts identical to {REFERENCE}, {rate:.2f} tokens a forward"
 
 
 def _ours(decoder, ids, budget):

@@ -25,10 +25,10 @@ FLASHSPEC = "flashspec==0.3.1"
 
 @dataclass(frozen=True)
 class Output:
-    """Tokens made; forwards of the target where they are known; seconds of ours after the prefill, and in forwards."""
+    """Tokens made and forwards of the target they took; seconds of ours after the prefill, and in forwards."""
 
     tokens: list[int]
-    forwards: int | None = None
+    forwards: int
     decode_s: float = 0.0
     verify_s: float = 0.0
 
@@ -70,10 +70,20 @@ def _generate_arms(loaded, draft, k):
 
 @torch.inference_mode()
 def _generate(loaded, options, ids, budget):
-    prompt = torch.tensor([ids], device=loaded.network.device)
+    """The draft's forwards are not counted, nor those of the target that stop early: it is the draft there."""
+    target, depth, whole = loaded.network, loaded.network.config.num_hidden_layers, []
+
+    def count(network, _):
+        whole.append(network is target and network.config.num_hidden_layers == depth)
+
+    prompt = torch.tensor([ids], device=target.device)
     mask = torch.ones_like(prompt)
-    output = loaded.network.generate(prompt, attention_mask=mask, max_new_tokens=budget, do_sample=False, **options)
-    return Output(output[0, len(ids) :].tolist())
+    try:
+        with target.register_forward_pre_hook(count):
+            output = target.generate(prompt, attention_mask=mask, max_new_tokens=budget, do_sample=False, **options)
+    finally:
+        target.config.num_hidden_layers = depth  # a failure of its early exit leaves the target without its last layers
+    return Output(output[0, len(ids) :].tolist(), sum(whole))
 
 
 def _flashspec_arms(loaded, draft, k):

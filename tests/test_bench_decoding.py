@@ -40,7 +40,10 @@ def test_every_arm_says_the_tokens_of_generate():
         assert [o.tokens for o in made] == [o.tokens for o in outputs[decoding.REFERENCE]], name
         assert all(len(o.tokens) == BUDGET for o in made)
         assert len(taken[name]) == len(PROMPTS)
-    assert all(o.forwards == BUDGET for name in ("ours plain", "loop plain") for o in outputs[name])
+    assert all(o.forwards == BUDGET for name in ("ours plain", "loop plain", "generate plain") for o in outputs[name])
+    forwards = {name: [o.forwards for o in made] for name, made in outputs.items()}
+    assert forwards["generate early exit"] == forwards["generate assisted"]
+    assert max(forwards["generate assisted"] + forwards["ours model"]) < BUDGET
     assert all(0 < o.verify_s < o.decode_s for o in outputs["ours lookup"])
     assert list(decoding.time_lines(taken, outputs, "cpu"))
 
@@ -87,7 +90,7 @@ def test_what_is_outside_forwards_and_before_the_first_token():
 
 
 def test_a_text_that_differs_is_counted_and_a_peer_that_fails_is_named(capsys):
-    outputs = {decoding.REFERENCE: [peers.Output([1, 2]), peers.Output([3, 4])]}
+    outputs = {decoding.REFERENCE: [peers.Output([1, 2], 2), peers.Output([3, 4], 2)]}
     outputs |= {"ours plain": [peers.Output([1, 2], 2), peers.Output([3, 5], 2)]}
     line = list(decoding.text_lines(outputs))[1]
     assert line.partition("1/2")[2] == " texts identical to generate plain, 1.00 tokens a forward"
