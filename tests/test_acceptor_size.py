@@ -53,16 +53,27 @@ def test_more_drafts_take_no_more_memory():
     assert growth() < 0.02
 
 
-PLANTED = {"copy": np.copy, "mask": lambda q: q > 0, "double": lambda q: q.astype(np.float64)}
+PLANTED = {"mask": lambda q: q > 0, "copy": np.copy, "double": lambda q: q.astype(np.float64)}
 
 
-@pytest.mark.parametrize("planted", PLANTED.values(), ids=PLANTED)
-def test_a_planted_temporary_of_the_shape_of_q_is_noticed(monkeypatch, planted):
+def plant(monkeypatch, temporary):
+    """Make a temporary of the shape of q, and drop it at once."""
+
     def judged(tokens, q, *rest):
-        planted(q)
+        temporary(q)
         return at_tokens(tokens, q, *rest)
 
     at_tokens = chain.at_tokens
     monkeypatch.setattr(chain, "at_tokens", judged)
+
+
+@pytest.mark.parametrize("temporary", PLANTED.values(), ids=PLANTED)
+def test_a_planted_temporary_of_the_shape_of_q_grows_with_the_drafts(monkeypatch, temporary):
+    plant(monkeypatch, temporary)
     assert growth() > 0.5
-    assert (peak(8, K, VOCABULARY) > max(bounds(8))) is (planted(np.float32(1)).nbytes >= 4)
+
+
+@pytest.mark.parametrize("temporary", ["copy", "double"])
+def test_a_planted_copy_is_beyond_the_bounds(monkeypatch, temporary):
+    plant(monkeypatch, PLANTED[temporary])
+    assert peak(8, K, VOCABULARY) > max(bounds(8))
