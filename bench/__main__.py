@@ -2,7 +2,7 @@
 
 import sys
 
-from bench import cells, decoding, grid, profile, replay, startup, trees
+from bench import acceptor, cells, decoding, grid, profile, replay, startup, trees
 
 BENCHES = {
     "startup": startup.main,
@@ -11,6 +11,7 @@ BENCHES = {
     "trees": trees.main,
     "profile": profile.main,
     "decoding": decoding.main,
+    "acceptor": acceptor.main,
     "cells": cells.main,
 }
 

@@ -106,7 +106,7 @@ def _arms(models, settings, load, batch, context):
 def _synthetic(alpha):
     def rule(tokens, q, p, u, v, *, xp, drafted):
         verify(tokens, q, p, u, v, xp=xp, drafted=drafted)
-        return lossy_synthetic(tokens, q, p, u, v, rate=alpha, xp=xp, drafted=drafted)
+        return lossy_synthetic(tokens, p, u, v, rate=alpha, xp=xp, drafted=drafted)
 
     return rule
 

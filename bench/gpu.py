@@ -42,13 +42,13 @@ def main():
         print("skipped: PyTorch sees no CUDA here")
         return
     ends = time.monotonic() + SECONDS
-    copied = judged("cuda", acceptor.Size(), RECORDS)
+    acceptor.report(rule := judged("cuda", acceptor.Size(), RECORDS))
     for target, draft in PAIRS:
         settings = settings_of(target, draft, "cuda", "bfloat16")
         record = measured(settings, SHAPES, PLACE, RECORDS, ends)
         print(f"{target} and {draft}: {_found(record) if record else 'not finished: call make gpu again'}")
         torch.cuda.empty_cache()
-        record = side_by_side(settings, Load(), (PLACE, RECORDS), ends, copied)
+        record = side_by_side(settings, Load(), (PLACE, RECORDS), ends, rule["bandwidth"]["copy"])
         print(f"side by side: {_paces(record) if record else 'not finished: call make gpu again'}")
         torch.cuda.empty_cache()
 
@@ -83,13 +83,9 @@ def measured(settings, shapes, place, records, ends):
 
 
 def judged(device, size, records):
-    """Report the acceptor's bandwidth beside a copy's, kept as a record; the copy's in bytes a second."""
+    """The record of the acceptance rule's bandwidth beside a copy's, measured where there is none yet."""
     path = records / "acceptor.json"
-    record = json.loads(path.read_text()) if path.exists() else acceptor.measured(device, size)
-    acceptor.report(record)
-    if not path.exists():
-        kept(path, record)
-    return record["bandwidth"]["copy"]
+    return json.loads(path.read_text()) if path.exists() else kept(path, acceptor.measured(device, size))
 
 
 def side_by_side(settings, load, places, ends, copied):

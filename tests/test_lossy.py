@@ -34,7 +34,10 @@ def typical(epsilon, delta):
 
 
 def synthetic(rate):
-    return partial(acceptor.lossy_synthetic, rate=rate)
+    def rule(tokens, q, p, u, v, *, xp, drafted=None):
+        return acceptor.lossy_synthetic(tokens, p, u, v, rate=rate, xp=xp, drafted=drafted)
+
+    return rule
 
 
 LOSSY = {

@@ -20,11 +20,11 @@ def residual(p, q, *, xp):
     >>> residual(np.array([0.5, 0.25, 0.25]), np.array([0.25, 0.5, 0.25]), xp=np).tolist()
     [1.0, 0.0, 0.0]
     """
-    p = double(p, xp)
-    beyond = excess(p, q, xp)
-    mass = xp.sum(beyond, axis=-1, keepdims=True)
+    weights = excess(p, q, xp)
+    mass = xp.sum(weights, axis=-1, keepdims=True)
     empty = mass == 0
-    return xp.where(empty, p, beyond) / xp.where(empty, 1, mass)
+    weights = xp.where(empty, p, weights)
+    return weights / xp.where(empty, 1, mass)
 
 
 def draw(weights, v, *, xp):
@@ -45,17 +45,22 @@ def draw(weights, v, *, xp):
     total = cumulative[..., -1:]
     unusable = ~((total > 0) & (total < math.inf))
     refuse_rows(unusable, "no law to draw from; expected finite weights and one above 0", xp=xp)
-    ids, weighty = xp.arange(weights.shape[-1], device=weights.device), weights > 0
-    last = xp.max(xp.where(weighty, ids, -1), axis=-1, keepdims=True)
+    weighty = weights > 0
     beyond = weighty & (cumulative > v[..., None] * total)
-    token = xp.min(xp.where(beyond, ids, last), axis=-1)
+    last = weights.shape[-1] - 1 - _first(xp.flip(weighty, axis=-1), xp)
+    token = xp.where(xp.any(beyond, axis=-1), _first(beyond, xp), last)
     return xp.where(unusable[..., 0], -1, token)
+
+
+def _first(holds, xp):
+    """Where bool[..., V] first holds; the standard and torch both promise that argmax is the first of equals."""
+    return xp.argmax(xp.astype(holds, xp.uint8), axis=-1)
 
 
 def excess(p, q, xp):
     """max(p - q, 0) entry by entry, floats in double precision; NaN stays NaN."""
-    p, q = double(p, xp), double(q, xp)
-    return xp.where(p <= q, 0, p - q)
+    beyond = double(p, xp) - q
+    return xp.maximum(beyond, xp.zeros_like(beyond[..., :1]))  # a plain 0 would stall a device: it is copied there
 
 
 def double(x, xp):

@@ -103,16 +103,15 @@ def lossy_typical_law(p, q, *, epsilon, delta, xp):
     return _lossy_law(p, kept, double(p, xp), xp)
 
 
-def lossy_synthetic(tokens, q, p, u, v, *, rate, xp, drafted=None):
+def lossy_synthetic(tokens, p, u, v, *, rate, xp, drafted=None):
     """LOSSY. One round that accepts each draft with a set chance, u < rate, whatever the laws say; then draws from p.
 
     For load tests alone: what a system costs at an acceptance that is given, apart from how good its draft is.
-    Arguments, shapes and errors are those of `verify`, of q only the shape counts, and ValueError for a rate outside
-    [0, 1].
+    Arguments, shapes and errors are those of `verify`, without q, and ValueError for a rate outside [0, 1].
 
     >>> import numpy as np
-    >>> q, p, u = np.zeros((2, 2)), np.array([[1.0, 0.0]] * 3), np.array([0.6, 0.9])
-    >>> lossy_synthetic(np.array([1, 1]), q, p, u, np.array(0.5), rate=0.7, xp=np).tokens.tolist()
+    >>> p, u = np.array([[1.0, 0.0]] * 3), np.array([0.6, 0.9])
+    >>> lossy_synthetic(np.array([1, 1]), p, u, np.array(0.5), rate=0.7, xp=np).tokens.tolist()
     [1, 0, -1]
     """
     tokens, drafted = xp.astype(tokens, xp.int64, copy=False), slots_in_use(tokens, drafted, xp)
