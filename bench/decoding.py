@@ -1,8 +1,9 @@
 """Our decoder beside its peers: same weights, prompts, dtype, tokens and k, interleaved, with a control for each kind.
 
 Greedy, alone in its batch. Seconds are of whole texts, prefill included on both sides, since `generate` does not give
-it apart; its share of ours is printed. The peers have the weights loaded a second time, so that nothing done to our
-copy is done to theirs. Five to eight minutes on two cores of a quiet machine.
+it apart; its share of ours is printed. The peers have the weights loaded a second time, with the library's own attention
+and products, so that nothing done to our copy is done to theirs. Lookup looks for the last 3 tokens down to 1 here, as
+the peers do, instead of our 3 or 2. Five to eight minutes on two cores of a quiet machine.
 """
 
 import time
@@ -12,6 +13,7 @@ from functools import partial
 from bench import peers
 from bench.peers import Output
 from validate.arrays import Arrays
+from validate.attention import LIBRARY
 from validate.clock import Clock
 from validate.decoder import Decoder
 from validate.drafters import Lookup, ModelDraft, Nothing
@@ -27,11 +29,13 @@ RATIOS = (
     ("ours plain (control)", "ours plain", {}),
     ("ours lookup (control)", "ours lookup", {}),
     ("ours model (control)", "ours model", {}),
+    ("ours early exit (control)", "ours early exit", {}),
     ("loop plain", "ours plain", {}),
     ("generate plain", "ours plain", {}),
     ("generate lookup", "ours lookup", {"cpu": 1.3, "cuda": 3}),
     ("generate assisted", "ours model", {"cpu": 1.3, "cuda": 3}),
-    ("generate early exit", "ours model", {"cpu": 1.3, "cuda": 3}),
+    ("generate early exit", "ours early exit", {"cpu": 1.3, "cuda": 3}),
+    ("ours model", "ours early exit", {}),
     ("flashspec lookup", "ours lookup", {"cpu": 1, "cuda": 1}),
     ("flashspec model", "ours model", {"cpu": 1, "cuda": 1}),
     ("ours plain", "ours lookup", {}),
@@ -44,6 +48,7 @@ def main():
     """Ratios of total seconds, the share of ours spent outside forwards, and how many texts are `generate`'s."""
     device, dtype = placement()
     ours, theirs = (load(device=device, dtype=dtype) for _ in range(2))
+    theirs.network.set_attn_implementation(LIBRARY)
     prompts = [ours.encode(p.messages) for p in bundled(PER_DOMAIN) if p.domain in DOMAINS]
     capacity = max(map(len, prompts)) + TOKENS
     others, left_out = peers.arms(theirs, early(theirs, LAYERS), K)
@@ -60,13 +65,14 @@ def main():
 
 
 def our_arms(loaded, draft, capacity, k):
-    """Plain, lookup and model draft, each twice: the second is the control."""
+    """Plain, lookup, model draft and early exit, each twice: the second is the control."""
     device = loaded.network.device
     target, arrays, sampler = Model(loaded, capacity=capacity), Arrays.on(device), Sampler()
     drafters = {
         "plain": (Nothing(arrays, loaded.rows), 0),
-        "lookup": (Lookup(arrays, loaded.rows), k),
+        "lookup": (Lookup(arrays, loaded.rows, shortest=1), k),
         "model": (ModelDraft(arrays, Model(draft, capacity=capacity), sampler), k),
+        "early exit": (ModelDraft(arrays, Model(draft, capacity=capacity, borrowed=target), sampler), k),
     }
     arms = {}
     for name, (drafter, depth) in drafters.items():
@@ -109,7 +115,7 @@ def ratio_lines(seconds, device):
             kind = device.partition(":")[0]
             goal = f"   (target: at least {wanted[kind]:g})" if wanted else ""
             spread = f"({min(each):.2f} to {max(each):.2f})"
-            yield f"{a:21s} / {b:15s} {of / over:6.3f}  {spread:15s} {of:6.1f} s / {over:6.1f} s{goal}"
+            yield f"{a:25s} / {b:15s} {of / over:6.3f}  {spread:15s} {of:6.1f} s / {over:6.1f} s{goal}"
 
 
 def time_lines(seconds, outputs, device):
@@ -128,7 +134,7 @@ def text_lines(outputs):
     for name, made in outputs.items():
         same = sum(o.tokens == r.tokens for o, r in zip(made, outputs[REFERENCE], strict=True))
         rate = sum(len(o.tokens) for o in made) / sum(o.forwards for o in made)
-        yield f"{name:21s} {same}/{len(made)} texts identical to {REFERENCE}, {rate:.2f} tokens a forward"
+        yield f"{name:25s} {same}/{len(made)} texts identical to {REFERENCE}, {rate:.2f} tokens a forward"
 
 
 def _ours(decoder, ids, budget):

@@ -1,7 +1,7 @@
 """What `bench.decoding` puts our decoder beside: a plain loop of forwards, transformers' `generate`, flashspec.
 
 An arm takes token ids and how many to add, decodes greedily and gives an Output. Prompt lookup is each one's own:
-`generate` looks for the last 2 tokens or 1, flashspec for 3 down to 1, ours for 3 or 2. A model draft proposes k
+`generate` looks for the last 2 tokens or 1, flashspec for 3 down to 1. A model draft proposes k
 tokens in every round: `generate` is held to that by a constant schedule and no confidence threshold, flashspec by its
 strategy of one drafter (its default, lookup of 6 tokens and else 2 drafts, has no counterpart here). flashspec
 (github.com/Mattral/FlashSpec) is no dependency of ours.
