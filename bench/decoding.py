@@ -1,7 +1,7 @@
 """Our decoder beside its peers: same weights, prompts, dtype, tokens and k, interleaved, with a control for each kind.
 
 Greedy, alone in its batch. Seconds are of whole texts, prefill included on both sides, since `generate` does not give
-it apart; its share of ours is printed. The peers have the weights loaded a second time, with the library's own attention
+it apart; its share of ours is printed. The peers have their own copy of the weights, with the library's attention
 and products, so that nothing done to our copy is done to theirs. Lookup looks for the last 3 tokens down to 1 here, as
 the peers do, instead of our 3 or 2. Five to eight minutes on two cores of a quiet machine.
 """
