@@ -52,6 +52,7 @@ FLOORS = {
     "validate/jsonl.py": 6,
     "validate/console.py": 6,
     "validate/model.py": 7,
+    "validate/products.py": 7,
     "validate/clock.py": 7,
     "validate/arrays.py": 7,
     "validate/workload.py": 7,
@@ -111,7 +112,10 @@ FLOORS = {
 HEAVY = {"torch", "transformers", "matplotlib", "gguf", "safetensors"}
 MAY_IMPORT_TORCH = {
     f"validate/{name}.py"
-    for name in ("loading", "model", "clock", "arrays", "drafters", "decoder", "scoring", "measure", "models", "dummy")
+    for name in (
+        *("loading", "model", "clock", "arrays", "drafters", "decoder", "scoring", "measure", "models", "dummy"),
+        "products",
+    )
 }
 MAX_LINES, MAX_FUNCTION_LINES, MEDIAN_BODY_LINES = 400, 40, 8
 MAX_ARGUMENTS = 7  # verify(tokens, q, p, u, v, *, xp, drafted) and bootstrap are the widest; the others keep to 6
