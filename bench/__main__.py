@@ -2,7 +2,7 @@
 
 import sys
 
-from bench import acceptor, cells, decoding, grid, profile, replay, startup, trees
+from bench import acceptor, cells, decoding, grid, products, profile, replay, startup, trees
 
 BENCHES = {
     "startup": startup.main,
@@ -10,6 +10,7 @@ BENCHES = {
     "replay": replay.main,
     "trees": trees.main,
     "profile": profile.main,
+    "products": products.main,
     "decoding": decoding.main,
     "acceptor": acceptor.main,
     "cells": cells.main,

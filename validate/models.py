@@ -11,12 +11,16 @@ import torch
 from validate.costs import FREE
 from validate.dummy import dummy
 from validate.loading import Loaded, common_vocabulary, load, load_draft
+from validate.products import choose
 from validate.sampler import Sampler
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What to run: models by name, lookup and ngram drafting from text; k, sampler, tokens per prompt, seed, place."""
+    """What to run: models by name, lookup and ngram drafting from text; k, sampler, tokens per prompt, seed, place.
+
+    `products` lets the fastest matrix products be chosen, which changes something on a CPU alone.
+    """
 
     target: str
     drafts: tuple[str, ...]
@@ -27,6 +31,7 @@ class Settings:
     device: str
     dtype: str
     dummy_weights: bool = False
+    products: bool = True
 
     @property
     def cells(self) -> tuple[tuple[str, int], ...]:
@@ -35,9 +40,10 @@ class Settings:
 
     @property
     def machine(self) -> dict[str, Any]:
-        """Processor, threads, device and dtype that the times belong to."""
+        """Processor, threads, device, dtype and, where they were chosen, products that the times belong to."""
         on_gpu = self.device.startswith("cuda")
-        return {
+        chosen = {"products": "chosen by measuring"} if self.products and not on_gpu else {}
+        return chosen | {
             "processor": _processor(),
             "threads": torch.get_num_threads(),
             "device": torch.cuda.get_device_name(self.device) if on_gpu else self.device,
@@ -55,6 +61,9 @@ class Models:
         self.target = make(settings.target, **place)
         names = [name for name in dict.fromkeys(settings.drafts) if name not in FREE]
         self.drafts: dict[str, Loaded] = {name: load_draft(name, self.target, make, **place) for name in names}
+        if settings.products:
+            for model in (self.target, *self.drafts.values()):
+                choose(model.network, settings.machine)
 
     @cached_property
     def vocabulary(self) -> int:
