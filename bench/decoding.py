@@ -19,6 +19,8 @@ from validate.decoder import Decoder
 from validate.drafters import Lookup, ModelDraft, Nothing
 from validate.loading import early, load, placement
 from validate.model import Model
+from validate.models import Settings
+from validate.products import choose
 from validate.sampler import Sampler
 from validate.workload import bundled
 
@@ -49,6 +51,7 @@ def main():
     device, dtype = placement()
     ours, theirs = (load(device=device, dtype=dtype) for _ in range(2))
     theirs.network.set_attn_implementation(LIBRARY)
+    choose(ours.network, Settings(ours.name, (), (), Sampler(), 1, 0, device, dtype).machine)
     prompts = [ours.encode(p.messages) for p in bundled(PER_DOMAIN) if p.domain in DOMAINS]
     capacity = max(map(len, prompts)) + TOKENS
     others, left_out = peers.arms(theirs, early(theirs, LAYERS), K)
