@@ -1,0 +1,93 @@
+"""How often a decoder that is wrong by so much would have been found, on the contexts that were really seen."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from validate.betting import context_wealth, mixed
+
+SIMULATIONS, FEWEST = 200, 40
+CELLS = 1 << 20  # bins of contexts that are simulated at once
+HALVINGS = 24
+TAIL = np.sqrt(2 / np.pi) / 2  # total variation of a tail of many tokens, each its own way, by the slope of the way
+MULTIPLES = (1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 32.0, 64.0)
+
+
+def deviating(laws: np.ndarray, tv: float, rng: np.random.Generator, size: int = 1) -> np.ndarray:
+    """Laws [size, C, bins] at total variation tv from laws [C, bins], each context in a random direction of its own.
+
+    r(x) is proportional to p(x) max(1 + s (g(x) - mean of g), 0) with g standard normal and s as large as tv takes: the
+    more a token has the more it may lose, which for a given tv is the hardest to see. Where neither g nor -g leads as
+    far as tv within the support, the law goes as far as it can. The last bin, of many tokens, keeps its inner balance.
+    """
+    g = rng.standard_normal((size, *laws.shape))
+    g[..., -1] = 0.0
+    ways = np.stack([_as_far(laws, sign * (g - (laws * g).sum(axis=-1, keepdims=True)), tv) for sign in (1, -1)])
+    reached = _distance(ways[0], laws) >= _distance(ways[1], laws) - 1e-9
+    return np.where(reached[..., None], *ways)
+
+
+def _as_far(laws: np.ndarray, g: np.ndarray, tv: float) -> np.ndarray:
+    """Along g until the total variation is tv, by bisection of the slope's logarithm."""
+    low, high = (np.full((*g.shape[:-1], 1), end) for end in (-12.0, 12.0))
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        moved = _moved(laws, g, np.exp(middle))
+        tail = laws[..., -1] * np.minimum(np.exp(middle[..., 0]), 1) * TAIL
+        short = (_distance(moved, laws) + tail < tv)[..., None]
+        low, high = np.where(short, middle, low), np.where(short, high, middle)
+    return _moved(laws, g, np.exp(low))
+
+
+def _moved(laws: np.ndarray, g: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    weights = laws * np.maximum(1 + slope * g, 0)
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
+def _distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return abs(one - other).sum(axis=-1) / 2
+
+
+def power(counts: np.ndarray, laws: np.ndarray, tv: float, bar: float, *, seed: int = 0) -> float:
+    """Share of simulated decoders, wrong by tv in every context, whose wealth at the end is at least exp(bar).
+
+    `counts` [C] tokens in each context. Less than the truth: bets by context alone are reckoned with, at the end alone.
+    """
+    rng = np.random.default_rng(seed)
+    laws, counts = _again(counts, laws)
+    if not len(counts):
+        return 0.0
+    at_once = int(np.clip(CELLS // laws.size, 1, SIMULATIONS))
+    rounds = -(-(SIMULATIONS if at_once >= FEWEST else FEWEST) // at_once)
+    return float(np.mean([_found(counts, laws, tv, bar, rng, at_once) for _ in range(rounds)]))
+
+
+def _found(
+    counts: np.ndarray, laws: np.ndarray, tv: float, bar: float, rng: np.random.Generator, size: int
+) -> np.floating:
+    """The share of so many simulated decoders."""
+    drawn = rng.multinomial(counts, deviating(laws, tv, rng, size))
+    return np.mean(mixed(context_wealth(drawn, laws).sum(axis=-2)) >= bar)
+
+
+def _again(counts: np.ndarray, laws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Laws and counts of the contexts that came more than once; the others gain nothing."""
+    return laws[counts > 1], counts[counts > 1]
+
+
+def tokens_needed(counts: np.ndarray, laws: np.ndarray, tv: float, bar: float, wanted: float) -> int | None:
+    """How many tokens, spread like these over contexts, give the wanted power; None where 64 times as many do not.
+
+    By the contexts that came more than once; that the others would come again is not foreseen.
+    """
+    known, seen = _again(counts, laws)
+    if not len(seen):
+        return None
+    enough = (m for m in MULTIPLES if power(np.round(m * seen).astype(int), known, tv, bar) >= wanted)
+    multiple: float | None = next(enough, None)
+    return None if multiple is None else int(np.ceil(multiple * counts.sum()))
+
+
+def powers(counts: np.ndarray, laws: np.ndarray, tvs: Sequence[float], bar: float) -> dict[float, float]:
+    """The power at every tv."""
+    return {tv: power(counts, laws, tv, bar) for tv in tvs}
