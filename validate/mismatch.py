@@ -29,6 +29,11 @@ def faults_of(tokens: Sequence[int], *, eos: Collection[int], budget: int, vocab
     return found
 
 
+def tie(dtype: str, scale: float) -> float:
+    """The widest gap of two logits that rounding may close: TIE epsilons of the dtype times the scale of the logits."""
+    return TIE[dtype] * EPSILONS[dtype] * scale
+
+
 @dataclass(frozen=True)
 class Mismatch:
     """Where two greedy texts first differ: after `at` tokens. `gap` is how far the worse of the two tokens there lies
@@ -40,12 +45,12 @@ class Mismatch:
     scale: float
 
     def tied(self, dtype: str) -> bool:
-        """Whether rounding may have decided: gap <= TIE epsilons of the dtype times the scale.
+        """Whether rounding may have decided.
 
         >>> Mismatch(3, gap=0.25, scale=20.0).tied("bfloat16"), Mismatch(3, gap=4.0, scale=20.0).tied("bfloat16")
         (True, False)
         """
-        return self.gap <= TIE[dtype] * EPSILONS[dtype] * self.scale
+        return self.gap <= tie(dtype, self.scale)
 
 
 def mismatch(one: Sequence[int], other: Sequence[int], row: Row) -> Mismatch | None:
