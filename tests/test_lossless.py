@@ -214,8 +214,8 @@ def test_where_no_context_comes_twice_a_lean_towards_the_draft_is_found():
     test = SampledTest()
     test.observe(never_twice(3000, 0.3))
     assert test.failed
-    assert test.finding().leading == "towards the draft"
-    assert test.finding().verdict == "fail"
+    found = test.finding()
+    assert (found.leading, found.verdict) == ("towards the draft", "fail")
 
 
 def test_where_no_context_comes_twice_a_pass_is_not_to_be_had():
@@ -223,6 +223,26 @@ def test_where_no_context_comes_twice_a_pass_is_not_to_be_had():
     test.observe(never_twice(1500, 0.0))
     found = test.finding()
     assert (found.verdict, found.power[0.03], found.needed, found.contexts) == ("cannot_tell", 0.0, None, 1500)
+    assert list(found.leaning.values()) == sorted(found.leaning.values())
+    assert found.leaning[0.01] < 0.5 < found.leaning[0.1] == 1.0
+
+
+def test_the_stated_power_towards_the_draft_is_that_of_decoders_that_follow_it():
+    stated, rates = SampledTest(), {}
+    stated.observe(never_twice(2000, 0.0))
+    seen = never_twice(2000, 0.0)
+    distance = np.mean(abs(seen.p - seen.suspects["the draft"]).sum(axis=1)) / 2
+    power = stated.finding().leaning
+    for tv in (0.03, 0.05):
+        rates[tv] = np.mean([fails(never_twice(2000, tv / distance, seed, 200)) for seed in range(12)])
+    assert rates[0.05] >= power[0.05] - 0.2
+    assert rates[0.03] >= power[0.03] - 0.3
+
+
+def fails(seen):
+    test = SampledTest()
+    test.observe(seen)
+    return test.failed
 
 
 @pytest.mark.parametrize(("token", "why"), [(2, "probability 0"), (3, "not among"), (-1, "not among")])

@@ -13,9 +13,10 @@ from validate import cli, drafters
 from validate import decoder as decoder_module
 from validate.arrays import Arrays
 from validate.decoder import Decoder
+from validate.directions import DRAFT
 from validate.drafters import Lookup, ModelDraft, Proposal
 from validate.laws import Laws
-from validate.observing import DRAFT, STALE, Observer
+from validate.observing import STALE, Observer
 from validate.pairs import SPEC, Pair
 from validate.sampler import Sampler
 

@@ -20,11 +20,15 @@ POOLED = 10.0 ** np.arange(1.5, 5.1, 1.0)
 
 @dataclass(frozen=True)
 class Bins:
-    """Where tokens fell: shares `a` [n, B] and probabilities `pi` [n, B] of bins, learned apart in each `group` [n]."""
+    """Where tokens fell: shares `a` [n, B] and probabilities `pi` [n, B] of bins, learned apart in each `group` [n].
+
+    `other` [n, B] are the probabilities under the law that the bins are about, where there is one.
+    """
 
     a: np.ndarray
     pi: np.ndarray
     group: np.ndarray | None = None
+    other: np.ndarray | None = None
 
 
 class PooledBet:

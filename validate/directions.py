@@ -15,7 +15,7 @@ LIKELIHOOD = np.array([0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 1.0])
 RANKS = (1, 2, 4, 8, 16)
 RATIOS = (1e-9, 0.1, 0.5, 0.8, 1.0, 1.25, 2.0, 10.0)
 POSITIONS, IDS = 16, 16
-SUSPECT = "towards "
+SUSPECT, DRAFT = "towards ", "the draft"
 
 
 @dataclass(frozen=True)
@@ -96,15 +96,20 @@ def _repeat(seen: Observations, previous: np.ndarray) -> Bins:
 
 def _ratio(seen: Observations, law: np.ndarray) -> Bins:
     """How much likelier the token is to the suspect than to the target."""
-    return _hard(seen, [law >= edge * seen.p for edge in RATIOS])
+    return _hard(seen, [law >= edge * seen.p for edge in RATIOS], law)
 
 
-def _hard(seen: Observations, beyond: Sequence[np.ndarray]) -> Bins:
-    """The bin of a token is how many edges it is beyond, each [n, V]: where the drawn one is, and p's mass in each."""
+def _hard(seen: Observations, beyond: Sequence[np.ndarray], law: np.ndarray | None = None) -> Bins:
+    """The bin of a token is how many edges it is beyond, each [n, V]: where the drawn one is, and the mass in each."""
     bins, count = np.sum(beyond, axis=0), len(beyond) + 1
+    other = None if law is None else _masses(law, bins, count)
     own = _at(bins, seen.tokens)
-    pi = np.stack([np.einsum("nv,nv->n", seen.p, bins == b) for b in range(count)], axis=1)
-    return Bins((own[:, None] == np.arange(count)).astype(float), pi)
+    return Bins((own[:, None] == np.arange(count)).astype(float), _masses(seen.p, bins, count), other=other)
+
+
+def _masses(law: np.ndarray, bins: np.ndarray, count: int) -> np.ndarray:
+    """What a law [n, V] has in each bin [n, count]."""
+    return np.stack([np.einsum("nv,nv->n", law, bins == b) for b in range(count)], axis=1)
 
 
 def _at(rows: np.ndarray, tokens: np.ndarray) -> np.ndarray:

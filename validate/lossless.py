@@ -12,10 +12,11 @@ import numpy as np
 from scipy import stats
 from scipy.special import logsumexp
 
-from validate.betting import ContextBet, PooledBet, context_wealth, mixed
-from validate.directions import Observations, directions
+from validate.betting import Bins, ContextBet, PooledBet, context_wealth, mixed
+from validate.directions import DRAFT, SUSPECT, Observations, directions
 from validate.mismatch import Mismatch, Row, mismatch
-from validate.power import powers, tokens_needed
+from validate.power import leaning_power, rising, tokens_needed
+from validate.power import power as chance_of
 
 FALSE_ALARM, TV, POWER = 0.05, 0.03, 0.9
 TVS = (0.01, 0.02, 0.03, 0.05, 0.1)
@@ -28,7 +29,8 @@ class Finding:
     """What was found: the verdict, `power` by total variation, and `needed` tokens for a pass where it cannot tell.
 
     `deviation` holds the worst context and how far its tokens are from its law, `found` after how many tokens the test
-    failed, `leading` the bet that gained most, `drift` that the plain decoder fails as well.
+    failed, `leading` the bet that gained most, `drift` that the plain decoder fails as well. `leaning` is the power
+    where all contexts lean towards the draft, None where nothing is known of it.
     """
 
     mode: str
@@ -46,6 +48,7 @@ class Finding:
     found: int | None = None
     leading: str | None = None
     needed: int | None = None
+    leaning: Mapping[float, float | None] | None = None
     drift: bool = False
 
 
@@ -67,6 +70,7 @@ class SampledTest:
         self._by_context = ContextBet()
         self._pooled: dict[str, PooledBet] = {}
         self._wealth: dict[str, np.ndarray] = {}
+        self._towards: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self._highest = 0.0
 
     def observe(self, seen: Observations) -> None:
@@ -101,7 +105,7 @@ class SampledTest:
         `drifts` says that the plain decoder fails the same test, which then tells nothing of speculation.
         """
         laws, counts, bar = self._by_context.laws, self._by_context.counts.sum(axis=1), self._bar
-        power = powers(counts, laws, sorted({*TVS, tv}), bar)
+        power = rising({*TVS, tv}, lambda off: chance_of(counts, laws, off, bar))
         enough = power[tv] >= POWER
         verdict = "cannot_tell" if drifts or not enough else "pass"
         return Finding(
@@ -120,8 +124,19 @@ class SampledTest:
             found=self.found,
             leading=max(self._wealth, key=lambda name: mixed(self._wealth[name]), default=None),
             needed=None if enough else tokens_needed(counts, laws, tv, bar, POWER),
+            leaning=self._leaning(list(power)),
             drift=drifts,
         )
+
+    def _leaning(self, tvs: Sequence[float]) -> dict[float, float | None] | None:
+        """The power of the bet towards the draft alone, on the tokens that were seen."""
+        if not self._towards:
+            return None
+        pi, other, distance = (np.concatenate(parts) for parts in zip(*self._towards, strict=True))
+        bar = -np.log(self.false_alarm * (1 - SHARE) / len(self._pooled))
+        bins, away = Bins(pi, pi, other=other), float(distance.mean())
+        near = rising([tv for tv in tvs if tv <= away], lambda tv: leaning_power(bins, away, tv, bar))
+        return {tv: near.get(tv) for tv in tvs}
 
     @property
     def _bar(self) -> float:
@@ -159,6 +174,11 @@ class SampledTest:
         law = np.asarray(seen.p, float)
         seen = seen.under(law / law.sum(axis=1, keepdims=True))
         bins = directions(seen)
+        if DRAFT in seen.suspects:
+            about = bins[SUSPECT + DRAFT]
+            assert about.other is not None
+            distance = abs(seen.suspects[DRAFT] - seen.p).sum(axis=1) / 2
+            self._towards.append((about.pi, about.other, distance))
         self._pooled = self._pooled or {name: PooledBet() for name in bins}
         if bins.keys() != self._pooled.keys():
             raise ValueError(f"found the directions {sorted(bins)}, expected {sorted(self._pooled)} as before")

@@ -20,13 +20,19 @@ def lossless_document(
     return nulled(
         envelope("lossless", finding.verdict, reason, _next(finding, options))
         | {name: getattr(finding, name) for name in ("mode", "tokens", "contexts", "false_alarm")}
-        | {"power": {f"{tv:g}": power for tv, power in finding.power.items()}}
+        | {"power": _named(finding.power)}
+        | {"towards_draft": _named(finding.leaning)}
         | {"worst": {"context": worst, "deviation": finding.worst[1]} if finding.worst else None}
         | {name: getattr(finding, name) for name in ("ties", "structural", "faults", "p_value", "found", "needed")}
         | {"leading": finding.leading, "drift": finding.drift, "tv": finding.tv}
         | {name: options[name] for name in ("target", "draft", "k", "dtype", "device")}
         | {"sampler": {name: options[name] for name in SAMPLER}, "prompts": prompts, "budget": options["tokens"]}
     )
+
+
+def _named(power: Mapping[float, float | None] | None) -> dict[str, float | None] | None:
+    """The power by its total variation as JSON has it."""
+    return None if power is None else {f"{tv:g}": chance for tv, chance in power.items()}
 
 
 def _passed(finding: Finding, worst: str | None) -> str:
@@ -85,11 +91,11 @@ def _seen(finding: Finding) -> str:
 
 def _power(finding: Finding) -> str:
     """What would have been found, and how surely."""
-    power = finding.power[finding.tv]
+    power, lean = finding.power[finding.tv], (finding.leaning or {}).get(finding.tv)
     chance = f"at least {POWER:.0%}" if power >= POWER else f"{power:.0%}"
-    return (
-        f"a law off by {significant(100 * finding.tv)} points per token would have been found with a chance of {chance}"
-    )
+    off = f"off by {significant(100 * finding.tv)} points per token, in each context its own way,"
+    towards = "" if lean is None else f", and one that leans so far towards the draft of {lean:.0%}"
+    return f"a law {off} had a chance of {chance} to be found{towards}"
 
 
 def _probability(finding: Finding) -> str:

@@ -22,7 +22,11 @@ def headline(document: Mapping[str, Any]) -> str:
 
 def sections(document: Mapping[str, Any]) -> list[Section]:
     """Everything below the opening."""
-    power = tuple((percent(float(tv), ""), percent(chance, "")) for tv, chance in document["power"].items())
+    leaning = document["towards_draft"] or {}
+    power = tuple(
+        (percent(float(tv), ""), percent(chance, ""), percent(leaning.get(tv), ""))
+        for tv, chance in document["power"].items()
+    )
     return [
         Section("What was tested", (), ("", ""), _facts(document), tuple(document["faults"])),
         _power(document, power),
@@ -47,11 +51,17 @@ def _facts(document: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _power(document: Mapping[str, Any], rows: tuple[tuple[str, str], ...]) -> Section:
+def _power(document: Mapping[str, Any], rows: tuple[tuple[str, str, str], ...]) -> Section:
     if document["mode"] == "greedy":
-        return Section("What would have been found", (), ("wrong tokens", "chance"), rows)
+        return Section("What would have been found", (), ("wrong tokens", "chance"), tuple(row[:2] for row in rows))
     after = (
-        "At least, by simulation: decoders off by so much in every context that came more than once, each in a random "
-        "direction of its own. A lean that all contexts share, towards the draft or the tail, is found far sooner.",
+        "At least, by simulation: off by so much in every context that came more than once, each in a random direction "
+        "of its own; or off by so much on average because some tokens follow the draft, as under a lossy rule.",
     )
-    return Section("What would have been found", (), ("off by, per token", "chance"), rows, after)
+    return Section(
+        "What would have been found",
+        (),
+        ("off by, per token", "each context its own way", "towards the draft"),
+        rows,
+        after,
+    )

@@ -5,12 +5,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from validate.directions import Observations
+from validate.directions import DRAFT, Observations
 from validate.drafters import Lookup
 from validate.laws import Laws
 
 CELLS = 1 << 22  # probabilities of one law at once
-DRAFT, ROUNDED, STALE = "the draft", "the draft in bfloat16", "the row before"
+ROUNDED, STALE = "the draft in bfloat16", "the row before"
 
 Context = tuple[int, tuple[int, ...]]
 

@@ -1,13 +1,14 @@
 """How often a decoder that is wrong by so much would have been found, on the contexts that were really seen."""
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from validate.betting import context_wealth, mixed
+from specmath.acceptor import draw
+from validate.betting import Bins, PooledBet, context_wealth, mixed
 
-SIMULATIONS, FEWEST = 200, 40
+SIMULATIONS, FEWEST = 200, 40  # of both kinds of decoders
 CELLS = 1 << 20  # bins of contexts that are simulated at once
 STEPS, FASTEST, SHORT = 10, 20.0, 0.01  # towards a total variation: how often, how fast, and how close
 TAIL = np.sqrt(2 / np.pi) / 2  # total variation of a tail of many tokens, each its own way, by the slope of the way
@@ -91,6 +92,26 @@ def tokens_needed(counts: np.ndarray, laws: np.ndarray, tv: float, bar: float, w
     return int(np.ceil(MULTIPLES[place] * counts.sum())) if place < len(MULTIPLES) else None
 
 
-def powers(counts: np.ndarray, laws: np.ndarray, tvs: Sequence[float], bar: float) -> dict[float, float]:
-    """The power at every tv."""
-    return {tv: power(counts, laws, tv, bar) for tv in tvs}
+def rising(tvs: Iterable[float], chance: Callable[[float], float]) -> dict[float, float]:
+    """The power at every tv, ascending; behind the first where it is 1 it is so."""
+    found: dict[float, float] = {}
+    for tv in sorted(tvs):
+        found[tv] = 1.0 if 1.0 in found.values() else chance(tv)
+    return found
+
+
+def leaning_power(seen: Bins, distance: float, tv: float, bar: float, *, seed: int = 0) -> float:
+    """Share of simulated decoders, following another law in so many tokens that they are off by tv, that are found.
+
+    `seen` are the bins of the bet towards that law, `distance` its mean total variation from p, and exp(bar) the wealth
+    that the bet must reach at some token.
+    """
+    assert seen.other is not None
+    rng, share = np.random.default_rng(seed), tv / distance
+    law, count = seen.pi + share * (seen.other - seen.pi), seen.pi.shape[1]
+    found = 0
+    for _ in range(FEWEST):
+        fell = draw(law, rng.random(len(law)), xp=np)[:, None] == np.arange(count)
+        path = PooledBet().observe(Bins(fell.astype(float), seen.pi)).cumsum(axis=0)
+        found += mixed(path).max() >= bar
+    return found / FEWEST
