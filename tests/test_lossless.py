@@ -325,8 +325,8 @@ def logits(gap):
 
 
 def planted(gap, *, dtype="bfloat16", drift=0, wrong=10):
-    """At token 5 speculation says 11 in `wrong` of 10 prompts, and the plain decoder, run again, in `drift` of them."""
-    test, other = GreedyTest(dtype), [*PLAIN[:5], 11, *PLAIN[6:]]
+    """At token 20 speculation says 11 in `wrong` of 10 prompts, and the plain decoder, run again, in `drift` of them."""
+    test, other = GreedyTest(dtype), [*PLAIN[:20], 11, *PLAIN[21:]]
     for i in range(10):
         plain = [PLAIN, other if i < drift else PLAIN]
         test.compare(i, plain, [other if i < wrong else PLAIN] * 2, logits(gap))
@@ -354,15 +354,15 @@ def test_T31_speculation_that_differs_far_more_often_than_the_engine_drifts_is_b
 
 def test_equal_greedy_texts_pass_with_the_power_their_length_gives():
     found = planted(4.0, wrong=0)
-    assert (found.verdict, found.tokens) == ("pass", 2 * 10 * len(PLAIN))
-    assert found.power[0.01] == pytest.approx(1 - 0.99**800)
+    assert (found.verdict, found.tokens) == ("pass", 10 * len(PLAIN))
+    assert found.power[0.01] == pytest.approx(1 - 0.99**400)
 
 
 def test_few_greedy_tokens_cannot_tell():
     test = GreedyTest("float32")
     test.compare("a", [PLAIN], [PLAIN], logits(1.0))
     found = test.finding()
-    assert (found.verdict, found.needed) == ("cannot_tell", 76)
+    assert (found.verdict, found.tokens, found.needed) == ("cannot_tell", 40, 76)
 
 
 def test_a_fault_fails_whatever_the_tokens():

@@ -14,7 +14,7 @@ from scipy.special import logsumexp
 
 from validate.betting import Bins, ContextBet, PooledBet, context_wealth, mixed
 from validate.directions import DRAFT, SUSPECT, Observations, directions
-from validate.mismatch import Mismatch, Row, mismatch
+from validate.mismatch import Mismatch, Row, first_difference, mismatch
 from validate.power import leaning_power, rising, tokens_needed
 from validate.power import power as chance_of
 
@@ -226,9 +226,11 @@ class GreedyTest:
         for arm, texts in (("plain", plain[1:]), ("spec", spec)):
             for text in texts:
                 self.compared[arm] += 1
-                self._judge(arm, context, len(plain[0]), mismatch(plain[0], text, row))
+                self._judge(arm, context, mismatch(plain[0], text, row))
         for arm, texts in (("plain", plain), ("spec", spec)):
             self.unsteady[arm] += len({tuple(text) for text in texts}) > 1
+        shared = (first_difference(plain[0], text) for text in spec)
+        self.tokens += max(len(plain[0]) if at is None else at + 1 for at in shared)  # once: again is no new evidence
 
     def fault(self, what: str) -> None:
         """Something no decoder may do."""
@@ -258,9 +260,7 @@ class GreedyTest:
             drift=drift,
         )
 
-    def _judge(self, arm: str, context: Any, length: int, found: Mismatch | None) -> None:
-        if arm == "spec":
-            self.tokens += length if found is None else found.at + 1
+    def _judge(self, arm: str, context: Any, found: Mismatch | None) -> None:
         if found is None:
             return
         if found.tied(self.dtype):

@@ -53,11 +53,18 @@ class Mismatch:
         return self.gap <= tie(dtype, self.scale)
 
 
-def mismatch(one: Sequence[int], other: Sequence[int], row: Row) -> Mismatch | None:
-    """The first difference of two texts, None where they are the same; `row(prefix)` gives the target's logits [V]."""
+def first_difference(one: Sequence[int], other: Sequence[int]) -> int | None:
+    """How many tokens two texts share before they differ; None where they are the same."""
     if list(one) == list(other):
         return None
-    at = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def mismatch(one: Sequence[int], other: Sequence[int], row: Row) -> Mismatch | None:
+    """The first difference of two texts, None where they are the same; `row(prefix)` gives the target's logits [V]."""
+    at = first_difference(one, other)
+    if at is None:
+        return None
     logits = np.asarray(row(one[:at]), float)
     tokens = [text[at] for text in (one, other) if at < len(text)]
     known = len(tokens) == 2 and all(0 <= token < len(logits) for token in tokens)
