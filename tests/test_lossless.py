@@ -325,7 +325,7 @@ def logits(gap):
 
 
 def planted(gap, *, dtype="bfloat16", drift=0, wrong=10):
-    """At token 20 speculation says 11 in `wrong` of 10 prompts, and the plain decoder, run again, in `drift` of them."""
+    """At token 20 speculation says 11 in `wrong` of 10 prompts, the plain decoder, run again, in `drift` of them."""
     test, other = GreedyTest(dtype), [*PLAIN[:20], 11, *PLAIN[21:]]
     for i in range(10):
         plain = [PLAIN, other if i < drift else PLAIN]
