@@ -36,7 +36,7 @@ def command(capsys, tmp_path, monkeypatch):
 def refused(command, monkeypatch):
     """The one line of what is refused before the module that imports PyTorch is touched."""
     pytest.importorskip("torch")
-    for name in ("run", "profile", "cost"):
+    for name in ("run", "profile", "cost", "lossless"):
         monkeypatch.setitem(sys.modules, f"validate.commands.{name}", None)
 
     def call(*arguments):
@@ -123,6 +123,8 @@ def test_nothing_is_said_to_be_kept_where_nothing_is(tmp_path, capsys):
         (("run", "--resume", "nowhere"), "nowhere: found no settings.json, expected the folder of a run"),
         (("profile", "--resume", "nowhere"), "nowhere: found no settings.json"),
         (("cost", "--lengths", "a"), "--lengths: found 'a', expected whole numbers"),
+        (("lossless", "--draft", "ngram"), "--draft: found 'ngram', expected lookup, early:N or a model"),
+        (("lossless", "--prompts", "no.jsonl"), "--prompts: found no file no.jsonl, expected JSON Lines of prompts"),
         (
             ("run", "--target", "./nodir"),
             "no model './nodir' to load (there is no such file or folder); expected 'Smol",
@@ -260,7 +262,10 @@ def test_a_context_beyond_the_models_names_the_option_and_the_limit(command, mon
         (("run", "--dtype", "int3"), "--dtype: found int3, expected one of 'float32', 'bfloat16', 'float16'"),
         (("speedup", "--alpha", ".5"), "found no --c, expected it, as in: specmath speedup --alpha .75 --c .02"),
         (("fit",), "found no source, expected it, as in: specmath fit runs/"),
-        (("frob",), "found 'frob', expected one of speedup, run, profile, cost, fit, as in: specmath speedup"),
+        (
+            ("frob",),
+            "found 'frob', expected one of speedup, run, profile, cost, fit, lossless, as in: specmath speedup",
+        ),
         (("run", "--text", "x"), "found --text, expected some of --target, --draft, --prompts"),
         (("--frob",), "found --frob, expected one of speedup, run"),
         (("run", "--prompts"), "--prompts: found nothing after it, expected a value, as in: specmath run"),

@@ -30,6 +30,13 @@ def begun(options: Mapping[str, Any]) -> list[Prompt]:
     return [] if options.get("text") else prompts_of(options, say)
 
 
+def tested(options: Mapping[str, Any]) -> list[Prompt]:
+    """The prompts of `specmath lossless`; ValueError for options that cannot be met."""
+    if options["draft"] == "ngram":
+        raise ValueError("--draft: found 'ngram', expected lookup, early:N or a model")
+    return begun({**options, "draft": [options["draft"]], "precision": None})
+
+
 def measured(options: Mapping[str, Any]) -> None:
     """The same of the options of `specmath cost`."""
     installed()

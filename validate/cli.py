@@ -5,17 +5,38 @@ import json
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from typing import Annotated, Any, NoReturn
 
 import typer
 
+from validate.arguments import (
+    LENGTHS,
+    Device,
+    Draft,
+    Drafts,
+    Json,
+    MinP,
+    Out,
+    PerDomain,
+    Precision,
+    Prompts,
+    Resume,
+    Seed,
+    Target,
+    Temperature,
+    Tokens,
+    TopK,
+    TopP,
+    Weights,
+    numbers,
+    sizes,
+)
 from validate.usage import USAGE, Once, explained
 
 BUNDLED, LOOKUP = "SmolLM2-135M-Instruct", "lookup"
-K, LENGTHS = 4, "1-9,13,17,25,33"  # of a cost table where neither is given
 NOT_KEPT = ("out", "resume", "as_json")
 BAD_INPUT, INTERRUPTED = 2, 130
+EXIT = {"pass": 0, "fail": 1, "cannot_tell": 3}
 EXTRA = {
     **dict.fromkeys(
         ("torch", "transformers", "gguf", "safetensors", "array_api_compat", "huggingface_hub"), "validate"
@@ -23,48 +44,16 @@ EXTRA = {
     "datasets": "hub",
 }
 
-
-class Dtype(StrEnum):
-    """What the weights are held in."""
-
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-
-
 app = typer.Typer(
     help="Know whether speculative decoding pays before you deploy it, and prove it after.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-Target = Annotated[str, typer.Option(help="Target model: the bundled one, a folder, a .gguf file or a hub id.")]
-Draft = Annotated[str, typer.Option(help="Draft model, early:N, or lookup: what followed the same words before.")]
-Drafts = Annotated[
-    list[str], typer.Option(help="Draft model, lookup, ngram or early:N (the target's first N layers); repeat it.")
-]
-Prompts = Annotated[
-    str | None, typer.Option(help="JSON Lines of prompts, generated[:json,maths], hub:NAME; else the bundled.")
-]
-Precision = Annotated[
-    float | None, typer.Option(min=0.001, help="As many prompts of each kind as alpha +- this takes.")
-]
-PerDomain = Annotated[int | None, typer.Option(min=1, help="Prompts of each kind of text at most.")]
-Temperature = Annotated[float, typer.Option(min=0, help="0 is greedy.")]
-TopK = Annotated[int, typer.Option(min=0, help="Sample among so many tokens; 0 is all.")]
-TopP = Annotated[float, typer.Option(min=0, max=1, help="Sample within this mass.")]
-MinP = Annotated[float, typer.Option(min=0, max=1, help="Sample above this share of the likeliest.")]
-Tokens = Annotated[int, typer.Option(min=2, help="Tokens to decode per prompt at most.")]
-Seed = Annotated[int, typer.Option(help="Seed of the sampling.")]
-Out = Annotated[pathlib.Path | None, typer.Option(help="Folder to write; by default runs/TIME.")]
-Resume = Annotated[pathlib.Path | None, typer.Option(help="Go on with the run of this folder.")]
-Device = Annotated[str | None, typer.Option(help="cpu or cuda; by default CUDA where there is one.")]
-Weights = Annotated[Dtype | None, typer.Option(help="By default float32 on a CPU and bfloat16 on CUDA.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command and exit: 0 answered, 1 stopped before the answer, 2 bad input, 130 interrupted."""
+    """Run the command and exit: 0 answered or pass, 1 stopped or fail, 2 bad input, 3 cannot tell, 130 interrupted."""
     sys.exit(_status(arguments))
 
 
@@ -175,8 +164,8 @@ def cost(
     """Measure what forwards cost: v(n), c, and the alpha that pays."""
     from validate import ahead
 
-    deepest, sizes = _sizes(k, lengths)
-    shapes = sizes, _numbers("--context", contexts), sorted({1, *_numbers("--batches", batches)})
+    deepest, asked = sizes(k, lengths)
+    shapes = asked, numbers("--context", contexts), sorted({1, *numbers("--batches", batches)})
     options = _options(context, out=out)
     ahead.measured(options)
     _answer(*_loaded("cost", options).answer(options, deepest, *shapes), as_json=as_json)
@@ -191,6 +180,36 @@ def fit(
     from validate.commands import fit as command
 
     _answer(command.answer(source), as_json=as_json)
+
+
+@app.command(cls=Once)
+def lossless(
+    context: typer.Context,
+    target: Target = BUNDLED,
+    draft: Draft = LOOKUP,
+    k: Annotated[int, typer.Option(min=1, help="Tokens drafted in a round at most.")] = 4,
+    temperature: Temperature = 0.0,
+    top_k: TopK = 0,
+    top_p: TopP = 1.0,
+    min_p: MinP = 0.0,
+    prompts: Prompts = None,
+    per_domain: PerDomain = 1,
+    tokens: Tokens = 24,
+    sample: Annotated[int, typer.Option(min=1, help="Tokens to test in all where the target samples.")] = 4000,
+    tv: Annotated[float, typer.Option(min=0.001, max=0.5, help="A pass would have found a law off by this.")] = 0.03,
+    seed: Seed = 0,
+    device: Device = None,
+    dtype: Weights = None,
+    as_json: Json = False,
+) -> int:
+    """Whether speculation keeps the target's texts, or their law."""
+    from validate import ahead
+
+    options = _options(context)
+    asked = ahead.tested(options)
+    found = _loaded("lossless", options).answer(options, asked)
+    _answer(found, as_json=as_json)
+    return EXIT[found["verdict"]]
 
 
 def _work(command: str, context: typer.Context, out: pathlib.Path | None, resume: pathlib.Path | None) -> None:
@@ -273,27 +292,3 @@ def _beside_resume(command: str, context: typer.Context, folder: pathlib.Path) -
             goes_on = f"which goes on with the options of {folder}; leave it out"
             raise ValueError(f"--{option}: found beside --resume, {goes_on}")
     return {name: _options(context)[name] for name in given}
-
-
-def _sizes(k: int | None, lengths: str | None) -> tuple[int, list[int]]:
-    """The k of the verdict, by default the deepest of the lengths that were asked for, and tokens per forward."""
-    if lengths is None:
-        return (k, list(range(1, k + 2))) if k else (K, _numbers("--lengths", LENGTHS))
-    sizes = sorted({1, *_numbers("--lengths", lengths)})
-    if sizes[-1] == 1:
-        raise ValueError(f"--lengths: found {lengths!r}, expected a forward over more than one token as well")
-    if k and k + 1 not in sizes:
-        raise ValueError(f"--lengths: found {lengths!r}, expected {k + 1} among them for --k {k}: add it")
-    return k or sizes[-1] - 1, sizes
-
-
-def _numbers(option: str, text: str) -> list[int]:
-    """Whole numbers of at least 1, separated by commas, or a range like 1-33."""
-    try:
-        ends = [[int(end) for end in part.split("-")] for part in text.split(",")]
-        found = sorted({n for first, *last in ends for n in range(first, (last or [first])[-1] + 1)})
-        if all(first >= 1 and len(last) < 2 for first, *last in ends) and found:
-            return found
-    except ValueError:
-        pass
-    raise ValueError(f"{option}: found {text!r}, expected whole numbers of at least 1, like 1,2,5 or 1-8")

@@ -6,7 +6,7 @@ Seconds become milliseconds here and nowhere else; every number shown is one of 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from validate import cost_sections, profile_sections, run_sections
+from validate import cost_sections, lossless_sections, profile_sections, run_sections
 from validate.document import searched, significant, times
 from validate.words import UNKNOWN, WORDS, Section, alpha_in_words, counted, flat, interval, percent
 
@@ -108,6 +108,7 @@ _HEADLINES = {
     "run": run_sections.headline,
     "fit": _fit_headline,
     "cost": cost_sections.headline,
+    "lossless": lossless_sections.headline,
     "profile": profile_sections.headline,
 }
 _SECTIONS = {
@@ -115,5 +116,6 @@ _SECTIONS = {
     "run": run_sections.sections,
     "fit": _fit_sections,
     "cost": cost_sections.sections,
+    "lossless": lossless_sections.sections,
     "profile": profile_sections.sections,
 }

@@ -13,6 +13,7 @@ SAMPLES = {
     "run": "--draft lookup --k 4 --out runs/first",
     "profile": "--draft lookup --draft ngram",
     "cost": "--lengths 1-8 --context 128,512",
+    "lossless": "--draft early:27 --temperature .8",
     "fit": "runs/first",
 }
 EXPECTED = {

@@ -7,6 +7,7 @@ from typing import Any
 from validate.document import significant
 
 WORDS = {"use": "USE", "dont_use": "DON'T USE", "measure_more": "MEASURE MORE"}
+WORDS |= {"pass": "PASS", "fail": "FAIL", "cannot_tell": "CANNOT TELL"}
 UNKNOWN = "–"
 
 

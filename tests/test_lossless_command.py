@@ -1,0 +1,256 @@
+"""`specmath lossless` on small models: exit codes, words, and decoders broken on purpose."""
+
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from specmath import acceptor
+from tests import tiny
+from validate import cli, drafters
+from validate import decoder as decoder_module
+from validate.arrays import Arrays
+from validate.decoder import Decoder
+from validate.directions import DRAFT
+from validate.drafters import Lookup, ModelDraft, Proposal
+from validate.laws import Laws
+from validate.observing import STALE, Observer
+from validate.pairs import SPEC, Pair
+from validate.sampler import Sampler
+
+SAMPLED = ("--temperature", 1, "--tokens", 4)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    return tiny.saved(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def command(capsys, models):
+    """Run `specmath lossless` on the small pair in this process: exit code, stdout, stderr."""
+
+    def call(*options, draft=models / "draft"):
+        pair = "--target", models / "target", "--draft", draft, "--prompts", models / "prompts.jsonl"
+        with pytest.raises(SystemExit) as ended:
+            cli.main([str(word) for word in ("lossless", *pair, *options)])
+        return ended.value.code, *capsys.readouterr()
+
+    return call
+
+
+def document(out):
+    assert out.count("\n") == 1
+    return json.loads(out)
+
+
+KEYS = {"schema", "version", "verdict", "reason", "next", "mode", "tokens", "contexts", "false_alarm", "power", "worst"}
+
+
+def test_greedy_texts_equal_to_plain_ones_pass(command):
+    code, out, err = command("--per-domain", 2, "--tokens", 24)
+    answer, reason, then = out.splitlines()[:3]
+    assert code == 0
+    assert answer.startswith("PASS: ")
+    assert reason.startswith("because 96 tokens in 4 texts are those of plain decoding")
+    assert then.startswith("next: use it")
+    assert "compared 4/4" in err
+
+
+def test_json_is_one_object_with_the_agreed_keys(command):
+    code, out, _ = command("--per-domain", 2, "--json")
+    found = document(out)
+    assert (code, found["schema"], found["mode"], found["verdict"]) == (0, "specmath.lossless/1", "greedy", "pass")
+    assert found.keys() >= KEYS | {"ties", "structural"}
+    assert found["power"]["0.03"] > 0.9
+    assert (found["ties"], found["structural"], found["worst"]) == (0, 0, None)
+
+
+def test_too_few_sampled_tokens_cannot_tell_exit_with_3_and_say_how_many_it_takes(command):
+    code, out, _ = command(*SAMPLED, "--sample", 400, "--tv", "0.2", "--json")
+    found = document(out)
+    assert (code, found["verdict"], found["mode"], found["structural"]) == (3, "cannot_tell", "sampled", 0)
+    assert found["needed"] > found["tokens"] >= 400
+    assert f"--sample {found['needed']}" in found["next"]
+    assert found["p_value"] > 0.05
+
+
+def test_a_law_far_off_would_be_found_in_few_tokens_so_that_its_absence_is_a_pass(command):
+    code, out, _ = command(*SAMPLED, "--top-k", 2, "--sample", 600, "--tv", "0.3")
+    assert code == 0
+    assert out.startswith("PASS: ")
+    assert "because " in out
+
+
+@pytest.mark.parametrize("draft", ["lookup", "early:1"])
+def test_other_drafts_are_tested_too(command, draft):
+    code, out, _ = command(*SAMPLED, "--sample", 100, "--json", draft=draft)
+    assert (code, document(out)["draft"]) == (3, draft)
+
+
+# --- decoders broken on purpose ------------------------------------------------------------------------------------
+
+
+def sampled(command, *options):
+    code, out, _ = command(*SAMPLED, "--sample", 6000, *options, "--json")
+    found = document(out)
+    return code, found["verdict"], found
+
+
+def test_a_lenient_rule_is_found(command, monkeypatch):
+    monkeypatch.setattr(decoder_module, "verify", lambda *a, xp: acceptor.lossy_lenience(*a, lenience=0.3, xp=xp))
+    code, verdict, found = sampled(command)
+    assert (code, verdict) == (1, "fail")
+    assert found["found"] < 6000
+    assert found["leading"] == "towards the draft"
+    assert "no law of the target's gives these tokens" in found["reason"]
+
+
+class ArgmaxDraftSoftmaxRow(ModelDraft):
+    """T2."""
+
+    def propose(self, committed, k, stream):
+        honest = super().propose(committed, k, stream)
+        return Proposal(honest.q[:1].argmax(-1).tolist(), honest.q[:1])
+
+
+def test_T02_an_argmax_draft_with_its_softmax_row_is_found(command, monkeypatch):
+    monkeypatch.setattr("validate.pairs.ModelDraft", ArgmaxDraftSoftmaxRow)
+    assert sampled(command)[:2] == (1, "fail")
+
+
+def test_T03_a_target_judged_without_its_truncation_emits_what_it_cannot(command, monkeypatch):
+    """The decoder draws from the whole law, top-k 3 was asked for: the first token outside is enough."""
+
+    def lopsided(target, drafter, sampler, *rest, k):
+        return Decoder(target, drafter, Sampler(temperature=1.0) if k else sampler, *rest, k=k)
+
+    monkeypatch.setattr("validate.pairs.Decoder", lopsided)
+    code, verdict, found = sampled(command, "--top-k", 3)
+    assert (code, verdict) == (1, "fail")
+    assert "has probability 0 there" in found["reason"]
+    assert found["tokens"] < 100
+
+
+def forget_to_rewind(monkeypatch):
+    """T16, planted: the target's cache keeps a rejected draft, and everything after it is one place too far."""
+    real = decoder_module.Generation._round
+
+    def round_(self):
+        target, plain = self._decoder.target, self._decoder.k == 0
+        found = target.rewind
+        if not plain:
+            target.rewind = lambda length: found(min(target.length, length + 1))
+        try:
+            return real(self)
+        finally:
+            target.rewind = found
+
+    monkeypatch.setattr(decoder_module.Generation, "_round", round_)
+
+
+def test_T16_a_cache_that_keeps_a_rejected_draft_is_found(command, monkeypatch):
+    forget_to_rewind(monkeypatch)
+    code, out, _ = command("--per-domain", 3, "--tokens", 24)
+    assert code == 1
+    assert out.startswith("FAIL: ")
+    assert "differ from plain decoding by no tie" in out
+
+
+def changed_texts(monkeypatch, change):
+    real = Pair.texts
+
+    def texts(self, arm, requests):
+        return [change(text) if arm == SPEC else text for text in real(self, arm, requests)]
+
+    monkeypatch.setattr(Pair, "texts", texts)
+
+
+def test_T28_a_text_longer_than_its_budget_is_a_fault(command, monkeypatch):
+    changed_texts(monkeypatch, lambda text: [*text, 1])
+    code, out, _ = command("--per-domain", 1, "--tokens", 8, "--json")
+    assert (code, "9 tokens where the budget is 8" in document(out)["reason"]) == (1, True)
+
+
+def test_T29_an_id_that_is_none_is_a_fault(command, monkeypatch):
+    changed_texts(monkeypatch, lambda text: [*text[:-1], -1])
+    code, _, found = sampled(command)
+    assert (code, "id -1" in found["reason"]) == (1, True)
+
+
+def test_a_plain_decoder_that_is_as_wrong_leaves_speculation_without_blame(command, monkeypatch):
+    colder = Sampler(temperature=0.5)
+    monkeypatch.setattr(decoder_module, "law", lambda sampler, *rest: drafters.law(colder, *rest))
+    code, verdict, found = sampled(command)
+    assert (code, verdict, found["drift"]) == (3, "cannot_tell", True)
+    assert "plain decoding fails the same test" in found["reason"]
+
+
+# --- what is observed ----------------------------------------------------------------------------------------------
+
+
+def test_laws_are_those_of_one_forward_over_each_text_alone():
+    loaded, sampler = tiny.llama(seed=3), Sampler(0.8, top_p=0.9)
+    laws, texts = Laws(loaded, 8, sampler), [[1, 2, 3], [4], [5, 6]]
+    rows = laws.law(laws.logits([7, 0], texts))
+    alone = [
+        torch.softmax(loaded.network(torch.tensor([[7, 0, *t]])).logits[0, 1:-1] / 0.8, -1).detach() for t in texts
+    ]
+    assert rows.shape == (6, 8)
+    kept = rows > 0
+    whole = torch.cat(alone).numpy()
+    np.testing.assert_allclose(
+        rows, np.where(kept, whole, 0) / np.where(kept, whole, 0).sum(1, keepdims=True), rtol=1e-4
+    )
+
+
+def test_a_token_just_outside_the_truncation_is_tied_and_one_far_outside_is_not():
+    laws = Laws(tiny.llama(), 8, Sampler(1.0, top_k=2))
+    logits = np.zeros((2, 8), np.float32) - 30
+    logits[:, :3] = [[20.0, 19.0, 19.0 - 2e-5], [20.0, 19.0, 18.0]]
+    assert laws.law(logits)[:, 2].tolist() == [0, 0]
+    assert laws.tied(logits, np.array([2, 2])).tolist() == [True, False]
+
+
+def observer(lookup=None):
+    loaded = tiny.llama(seed=3)
+    sampler = Sampler(1.0)
+    draft = None if lookup else Laws(tiny.llama(seed=3, noise=0.3), 8, sampler)
+    return Observer(Laws(loaded, 8, sampler), 8, draft=draft, lookup=lookup)
+
+
+def test_a_context_is_a_prompt_and_the_tokens_after_it():
+    watching = observer()
+    (first,) = watching.observe(0, [1, 2], [[3, 4], [3, 5], []])
+    (second,) = watching.observe(1, [1, 2], [[3]])
+    assert first.contexts.tolist() == [0, 1, 0, 1]
+    assert second.contexts.tolist() == [2]
+    assert watching.context(1) == (0, (3,))
+    assert first.position.tolist() == [0, 1, 0, 1]
+    assert first.previous.tolist() == [2, 3, 2, 3]
+    np.testing.assert_allclose(first.p[0], first.p[2], rtol=1e-5)
+
+
+def test_the_row_before_is_that_of_the_same_text():
+    (seen,) = observer().observe(0, [1, 2], [[3, 4], [5, 6, 7]])
+    stale = seen.suspects[STALE]
+    np.testing.assert_array_equal(stale[[0, 2]], seen.p[[0, 2]])
+    np.testing.assert_array_equal(stale[[1, 3, 4]], seen.p[[0, 2, 3]])
+
+
+def test_a_lookup_draft_is_a_certain_law_where_something_is_found():
+    lookup = Lookup(Arrays(np, "cpu"), 8, longest=1, shortest=1)
+    (seen,) = observer(lookup).observe(0, [1, 2, 1], [[2, 3]])
+    drafted = seen.suspects[DRAFT]
+    assert drafted[:2].argmax(axis=1).tolist() == [2, 1]
+    assert drafted[:2].max(axis=1).tolist() == [1, 1]
+
+
+def test_logits_that_are_no_numbers_name_the_model():
+    loaded = tiny.llama(seed=3)
+    with torch.no_grad():
+        loaded.network.lm_head.weight[0] = torch.nan
+    with pytest.raises(ValueError, match="the logits of tiny-3 hold NaN"):
+        Laws(loaded, 8, Sampler(1.0)).logits([1], [[2, 3]])

@@ -1,0 +1,116 @@
+"""`specmath lossless`: a speculative decoder against the plain one where greedy, against the target's law where not."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import takewhile
+from typing import Any
+
+import numpy as np
+
+from validate.arrays import Arrays
+from validate.commands.run import settings_of
+from validate.console import Step, watched
+from validate.drafters import Lookup
+from validate.laws import Laws
+from validate.loading import placement
+from validate.lossless import Finding, GreedyTest, SampledTest
+from validate.lossless_document import lossless_document
+from validate.mismatch import faults_of
+from validate.models import Models
+from validate.observing import Observer
+from validate.pairs import PLAIN, SPEC, Pair
+from validate.workload import Prompt, seed_of
+
+ROUND = 4  # texts of each prompt between two looks at the wealth
+TWICE = 2
+CONTROL, FEWEST = 4, 400  # plain tokens for each that speculation needed to fail, and at least
+
+
+def answer(options: dict[str, Any], prompts: Sequence[Prompt]) -> dict[str, Any]:
+    """Decode, test, and conclude: the document."""
+    options["device"], options["dtype"] = placement(options["device"], options["dtype"])
+    tested = Lossless(options, prompts)
+    finding = tested.sampled() if options["temperature"] else tested.greedy()
+    worst = tested.context(finding) if finding.worst else None
+    return lossless_document(finding, options, worst=worst, prompts=len(prompts))
+
+
+class Lossless:
+    """One pair under test."""
+
+    def __init__(self, options: Mapping[str, Any], prompts: Sequence[Prompt]) -> None:
+        self._options, self._prompts = options, prompts
+        self._settings = settings_of(options, drafts=[options["draft"]], ks=[options["k"]])
+        self._models = Models(self._settings)
+        self._ids = [self._models.target.encode(prompt.messages) for prompt in prompts]
+        self._pair = Pair(self._models, self._settings, max(map(len, self._ids)))
+        vocabulary, sampler = self._models.vocabulary, self._settings.sampler
+        self._target = Laws(self._models.target, vocabulary, sampler)
+        drafts = [Laws(draft, vocabulary, sampler) for draft in self._models.drafts.values()]
+        lookup = None if drafts else Lookup(Arrays(np, "cpu"), vocabulary)
+        self._observer = Observer(self._target, vocabulary, draft=next(iter(drafts), None), lookup=lookup)
+
+    def greedy(self) -> Finding:
+        """Every prompt plain and speculative, each twice."""
+        test = GreedyTest(self._settings.dtype)
+        for _ in watched(self._compared(test)):
+            pass
+        return test.finding(tv=self._options["tv"])
+
+    def sampled(self) -> Finding:
+        """Texts until the sample is complete or has failed; then as many plain ones, to show what the engine does."""
+        test, control = SampledTest(), SampledTest()
+        for _ in watched(self._drawn(SPEC, test, self._options["sample"])):
+            pass
+        if test.found:
+            for _ in watched(self._drawn(PLAIN, control, max(CONTROL * test.found, FEWEST))):
+                pass
+        return test.finding(tv=self._options["tv"], drifts=control.failed)
+
+    def context(self, finding: Finding) -> str:
+        """The worst context in words."""
+        assert finding.worst
+        if finding.mode == "greedy":
+            return str(finding.worst[0])
+        prompt, after = self._observer.context(finding.worst[0])
+        tokenizer = self._models.target.tokenizer
+        text = tokenizer.decode(after) if tokenizer else list(after)
+        return f"{self._prompts[prompt].id} + {text!r}" if after else self._prompts[prompt].id
+
+    def _compared(self, test: GreedyTest) -> Iterator[Step]:
+        for number, (prompt, ids) in enumerate(zip(self._prompts, self._ids, strict=True), 1):
+            plain, spec = (self._pair.texts(arm, [(ids, self._settings.seed)] * TWICE) for arm in (PLAIN, SPEC))
+            for text in spec:
+                for fault in self._faults(text):
+                    test.fault(f"the text of {prompt.id} {fault}")
+            test.compare(prompt.id, plain, spec, partial(self._row, ids))
+            yield Step("compared", number, len(self._prompts), f"{prompt.id} ({prompt.domain})")
+
+    def _drawn(self, arm: str, test: SampledTest, sample: int) -> Iterator[Step]:
+        """Rounds of a few texts of every prompt, looked at after each."""
+        number = 0
+        while test.tokens < sample and not test.failed:
+            for place, (prompt, ids) in enumerate(zip(self._prompts, self._ids, strict=True)):
+                names = [f"{prompt.id}/{arm}/{number + i}" for i in range(ROUND)]
+                texts = self._pair.texts(arm, [(ids, seed_of(self._settings.seed, name)) for name in names])
+                self._observe(test, place, texts)
+                yield Step(arm, min(test.tokens, sample), sample, f"tokens, p = {test.p_value:.2g}")
+                if test.failed or test.tokens >= sample:
+                    return
+            number += ROUND
+
+    def _observe(self, test: SampledTest, place: int, texts: Sequence[Sequence[int]]) -> None:
+        for text in texts:
+            for fault in self._faults(text):
+                test.fault(f"a text of {self._prompts[place].id} {fault}")
+        known = [list(takewhile(lambda t: 0 <= t < self._models.vocabulary, text)) for text in texts]
+        for seen in self._observer.observe(place, self._ids[place], known):
+            test.observe(seen)
+
+    def _faults(self, text: Sequence[int]) -> list[str]:
+        budget, vocabulary = self._settings.budget, self._models.vocabulary
+        return faults_of(text, eos=self._models.target.eos, budget=budget, vocabulary=vocabulary)
+
+    def _row(self, ids: Sequence[int], prefix: Sequence[int]) -> np.ndarray:
+        """The target's logits after a prompt and a text."""
+        return self._target.logits(ids, [[*prefix, ids[-1]]])[-1]
