@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from specmath.acceptor import draw
 from validate.arrays import Arrays
 from validate.model import Model
-from validate.rows import Row, laws, stacked
+from validate.rows import Row, in_the_text, laws, stacked
 from validate.sampler import Sampler
 
 NGRAM_ORDER = 3
@@ -104,7 +104,7 @@ class Lookup(Written):
 
     def move(self, source: int, slot: int) -> None:
         """The index goes along."""
-        self._seen[slot] = self._seen.pop(source)
+        self._seen[slot] = self._seen[source]
 
     def tokens(self, committed: Sequence[int], k: int, slot: int = 0) -> list[int]:
         """The tokens alone; what is committed may only grow."""
@@ -227,7 +227,7 @@ class ModelDraft:
             if step:
                 more = [int(step < k) for k in ks]
                 logits = self._model.forward(self.arrays.torch(tokens[-1][:, None]), keep=1, counts=more)
-            q.append(self._laws(rows, logits, tokens)[:, 0])
+            q.append(self._laws(rows, ks, logits, tokens)[:, 0])
             tokens.append(draw(q[-1], coins[:, step], xp=self.arrays.xp))
         return Proposal(self.arrays.xp.stack(tokens, axis=1), self.arrays.xp.stack(q, axis=1), ks)
 
@@ -240,8 +240,8 @@ class ModelDraft:
             self._model.rewind(length - most, slot)
         return [row.committed[-most:] for row in rows]
 
-    def _laws(self, rows: Sequence[Row], logits: Any, tokens: Sequence[Any]) -> Any:
+    def _laws(self, rows: Sequence[Row], ks: Sequence[int], logits: Any, tokens: Sequence[Any]) -> Any:
         """q [B, 1, V] behind the tokens drafted so far, which come to the host for rows with processors alone."""
-        processed = tokens and any(row.request.processors for row in rows)
-        drafts = self.arrays.xp.stack(tokens, axis=1).tolist() if processed else None
-        return laws(rows, self.arrays, logits, self.name, drafts)
+        so_far = self.arrays.xp.stack(tokens, axis=1) if tokens else self.arrays.one_hot([[]] * len(rows), 0)[0]
+        drafts = in_the_text(rows, so_far, [max(0, k - 1) for k in ks])
+        return laws(rows, self.arrays, logits, self.name, drafts, len(tokens))
