@@ -151,6 +151,8 @@ class Batch:
         decoder, prompt, slot = self.decoder, row.request.prompt, len(self.rows)
         if not prompt:
             raise ValueError("the prompt is empty; expected at least one token")
+        if row.request.budget < 1:
+            raise ValueError(f"the budget is {row.request.budget}; expected at least one token")
         if len(prompt) + row.request.budget > decoder.target.capacity:
             raise ValueError(
                 f"a prompt of {len(prompt)} tokens and {row.request.budget} new ones do not fit the context of "
@@ -199,7 +201,7 @@ class Batch:
 
     def _prefill(self, row: Row, slot: int) -> None:
         target, drafter = self.decoder.target, self.decoder.drafter
-        target.rewind(0, slot)
+        target.clear(slot)
         read = row.committed[:-1] if row.made else row.committed
         drafter.start(read, slot)
         logits = target.forward(read, keep=1, slot=slot)

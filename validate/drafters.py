@@ -207,7 +207,7 @@ class ModelDraft:
     def start(self, prompt: Sequence[int], slot: int = 0) -> None:
         """Prefill the prompt."""
         if not self._model.borrows:
-            self._model.rewind(0, slot)
+            self._model.clear(slot)
             self._model.forward(prompt, keep=1, slot=slot)
 
     def move(self, source: int, slot: int) -> None:

@@ -139,8 +139,8 @@ def laws(
 
 
 def no_numbers(name: str, bad: Sequence[int], rows: int) -> ValueError:
-    """The error that names a model and which of several sequences have logits that are no numbers."""
-    where = f" in {' and '.join(str(r + 1) for r in bad)} of {rows} sequences" if rows > 1 else ""
+    """The error that names a model and which of several sequences, from 1 on, have logits that are no numbers."""
+    where = f" in sequence {', '.join(str(r + 1) for r in bad)}" if rows > 1 else ""
     return ValueError(f"the logits of {name} hold NaN or infinity{where}; expected numbers: try another dtype")
 
 
