@@ -233,6 +233,16 @@ def test_T15_a_prompt_that_repeats_a_list_goes_on_as_in_plain_decoding():
         assert made == [greedy_text(target, request.prompt, 24) for request in asked]
 
 
+def test_T15_the_positions_of_what_is_fed_go_up_by_one_in_every_row():
+    target, fed = llama(vocabulary=4, seed=1), []
+    rotary = target.network.model.rotary_emb
+    rotary.register_forward_pre_hook(lambda _, args, named: fed.append([*args, *named.values()][1]), with_kwargs=True)
+    state(target, remembering(noise=0.9))
+    steps = [row.diff() for positions in fed for row in positions]
+    assert all((step == 1).all() for step in steps)
+    assert {len(step) for step in steps} >= {0, 1, 2, 3, 4}
+
+
 @bugs("T16")
 def test_T16_the_target_cache_is_not_the_committed_text(bug):
     shown(bug)
