@@ -68,3 +68,15 @@ def test_one_cells_trace_is_enough_for_a_prediction_to_come_too_late(tmp_path):
     traces(tmp_path, chosen.cells)["lookup", 1].unlink()
     with pytest.raises(ValueError, match=r"found traces and no prediction\.json, which comes before them"):
         list(Study(chosen, prompts(), tmp_path).steps())
+
+
+def test_forwards_are_warmed_as_far_as_the_context_goes():
+    chosen = settings(ks=(3,), budget=2)
+    text = Text("p", "d", (1,), (4, 5))
+    arms = Arms(Models(chosen), chosen, [text], 3)
+    arms.warm()
+    assert [
+        len(line.tokens)
+        for line in arms.decode(text, chosen.cells, backwards=False)["lookup", 3]
+        if isinstance(line, DoneLine)
+    ] == [2] * 3

@@ -47,7 +47,7 @@ class Arms:
 
     def warm(self) -> None:
         """Every length of a forward, and every cell on the shortest text, untimed."""
-        for n in range(1, max(self._settings.ks) + 2):
+        for n in range(1, min(max(self._settings.ks) + 1, self._target.capacity) + 1):
             self._target.rewind(0)
             self._target.forward([[0] * n])
         shortest = min(self._texts, key=lambda text: len(text.context))
