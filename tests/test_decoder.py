@@ -20,7 +20,7 @@ from validate.clock import Clock
 from validate.decoder import Decoder
 from validate.drafters import Lookup, ModelDraft, Nothing, Proposal
 from validate.model import Model
-from validate.rows import Streams
+from validate.rows import Request, Streams
 from validate.sampler import Sampler
 
 PROMPT = [1, 5, 2, 7, 3, 3, 0, 6]
@@ -156,7 +156,7 @@ def test_an_empty_prompt_is_refused():
 
 # The law at temperature 1: 2500 seeded texts of three tokens against the model's own exact joint law.
 
-TEXTS = 2500
+TEXTS, ROWS = 2500, 50
 VOCABULARY = 6
 
 
@@ -175,7 +175,8 @@ PROMPT_SMALL = [1, 5, 2]
 
 def p_value(decoder, law):
     """Pearson's chi-square of the drawn texts; texts expected fewer than five times share a cell."""
-    counts = Counter(tuple(run(decoder, budget=3, seed=s, prompt=PROMPT_SMALL)[0].tokens) for s in range(TEXTS))
+    asked = (Request(PROMPT_SMALL, 3, seed, SAMPLED) for seed in range(TEXTS))
+    counts = Counter(tuple(row.tokens) for _, row in decoder.decode(asked))
     common = [t for t in law if TEXTS * law[t] >= 5]
     observed = [counts[t] for t in common]
     expected = [TEXTS * law[t] for t in common]
@@ -199,8 +200,8 @@ class ArgmaxDraftSoftmaxRow(ModelDraft):
 
 def sampled_decoder(kind=ModelDraft, arrays=TORCH):
     target = tiny.llama(vocabulary=VOCABULARY, sharpness=12)
-    draft = Model(tiny.llama(vocabulary=VOCABULARY, sharpness=12, noise=0.35), capacity=64)
-    model = Model(target, capacity=64)
+    draft = Model(tiny.llama(vocabulary=VOCABULARY, sharpness=12, noise=0.35), capacity=64, rows=ROWS)
+    model = Model(target, capacity=64, rows=ROWS)
     decoder = Decoder(model, kind(arrays, draft, SAMPLED), SAMPLED, Clock("cpu"), frozenset(), 2)
     return decoder, exact_law(target)
 
@@ -222,7 +223,7 @@ def test_the_law_test_catches_an_argmax_draft_that_reports_a_softmax_row():
 def test_lookup_drafts_leave_the_sampled_law_alone():
     target = tiny.llama(vocabulary=VOCABULARY, sharpness=12)
     drafter = Lookup(HOST, VOCABULARY, longest=1, shortest=1)
-    decoder = Decoder(Model(target, capacity=64), drafter, SAMPLED, Clock("cpu"), frozenset(), 2)
+    decoder = Decoder(Model(target, capacity=64, rows=ROWS), drafter, SAMPLED, Clock("cpu"), frozenset(), 2)
     assert p_value(decoder, exact_law(target)) > 0.01
 
 
