@@ -1,5 +1,8 @@
 """Fixed shapes: the same tokens as forwards one by one. What a GPU would capture is what runs here, uncaptured."""
 
+from contextlib import contextmanager
+from types import SimpleNamespace
+
 import array_api_compat.torch
 import pytest
 
@@ -7,12 +10,13 @@ torch = pytest.importorskip("torch")
 
 from tests import tiny
 from tests.written import HOST
+from validate import graphs
 from validate.arrays import Arrays
 from validate.attention import share_heads
 from validate.clock import Clock
 from validate.decoder import Decoder
 from validate.drafters import Lookup, ModelDraft
-from validate.graphs import Graphs
+from validate.graphs import WARM_UPS, Graphs
 from validate.loading import early
 from validate.model import Model
 from validate.rows import Request
@@ -124,12 +128,76 @@ def test_shared_heads_attend_as_the_library_has_it(groups, n):
     torch.testing.assert_close(models[0].forward(following), models[1].forward(following))
 
 
+class Cuda:
+    """What `torch.cuda` does around a capture: which device and stream are current, and that one that fails stays."""
+
+    OutOfMemoryError = torch.OutOfMemoryError
+
+    def __init__(self, fails):
+        self.now, self.fails, self.on = "usual stream", fails, []
+
+    def Stream(self):
+        return SimpleNamespace(wait_stream=lambda other: None)
+
+    def CUDAGraph(self):
+        return SimpleNamespace(replay=lambda: None)
+
+    def current_stream(self):
+        return SimpleNamespace(wait_stream=lambda other: None, name=self.now)
+
+    def set_stream(self, stream):
+        self.now = stream.name
+
+    @contextmanager
+    def device(self, device):
+        self.on.append(device)
+        try:
+            yield
+        finally:
+            self.on.pop()
+
+    @contextmanager
+    def stream(self, stream):
+        assert self.on
+        yield
+
+    @contextmanager
+    def graph(self, graph, *, pool, stream):
+        assert self.on
+        before, self.now = self.now, "stream of the capture"
+        try:
+            yield
+        finally:
+            if self.fails:
+                raise RuntimeError("operation failed due to a previous error during capture")
+            self.now = before
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_capture_is_on_its_inputs_device_and_leaves_the_stream_as_it_was(monkeypatch, fails):
+    cuda, calls = Cuda(fails), []
+
+    def work(x):
+        calls.append(x)
+        if fails and len(calls) > WARM_UPS:
+            raise RuntimeError("operation not permitted\nwhen stream is capturing")
+        return x
+
+    made = graphs._Captured(work, (torch.zeros(1),), None)
+    monkeypatch.setattr(torch, "cuda", cuda)
+    if fails:
+        with pytest.warns(UserWarning, match="no CUDA graph of this model .operation not permitted.;"):
+            assert made._captured(None) is None
+    else:
+        assert made._captured(None) is not None
+    assert cuda.now == "usual stream"
+    assert not cuda.on
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 @pytest.mark.parametrize("draft", ["model", "early", "lookup"])
 def test_captured_graphs_on_a_gpu_give_the_tokens_of_numpy(draft):
-    asked = requests((SAMPLED, GREEDY))
-    expected = texts(decoder(draft), asked)
     device = Arrays.on("cuda")
     for samplers in ((SAMPLED,), (SAMPLED, GREEDY)):
         asked = requests(samplers)

@@ -46,24 +46,27 @@ class _Captured:
     def _captured(self, pool: Any) -> Callable[[], Any] | None:
         """The replay, or None with a warning where the model does something that cannot be captured."""
         try:
-            return self._capture(pool)
+            with torch.cuda.device(self._inputs[0].device):
+                return self._capture(pool)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            reason = str(error).splitlines()[0]
+            reason = str(error.__context__ or error).partition("\n")[0]
             warnings.warn(f"no CUDA graph of this model ({reason}); its forwards are launched one by one", stacklevel=2)
             return None
 
     def _capture(self, pool: Any) -> Callable[[], Any]:
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
+        current, aside, graph = torch.cuda.current_stream(), torch.cuda.Stream(), torch.cuda.CUDAGraph()
+        aside.wait_stream(current)
         with torch.cuda.stream(aside):
             for _ in range(WARM_UPS):
                 self._function(*self._inputs)
-        torch.cuda.current_stream().wait_stream(aside)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool):
-            outputs = self._function(*self._inputs)
+        current.wait_stream(aside)
+        try:
+            with torch.cuda.graph(graph, pool=pool, stream=aside):
+                outputs = self._function(*self._inputs)
+        finally:
+            torch.cuda.set_stream(current)  # a capture that fails ends on its own stream and stays there
 
         def replay() -> Any:
             graph.replay()
