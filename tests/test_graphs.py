@@ -8,6 +8,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from specmath import sampling
 from tests import tiny
 from tests.written import HOST
 from validate import graphs
@@ -126,6 +129,72 @@ def test_shared_heads_attend_as_the_library_has_it(groups, n):
             model.rewind(6 - slot % 3, slot)
     following = [[(r + i) % 8 for i in range(n)] for r in range(groups)]
     torch.testing.assert_close(models[0].forward(following), models[1].forward(following))
+
+
+DEVICE = Arrays(array_api_compat.torch, "cpu")
+
+
+@pytest.fixture
+def as_on_a_device(monkeypatch):
+    """No row is looked at before its round is over, as where memory is a device's own."""
+    monkeypatch.setattr(sampling, "HOST_MEMORY", None)
+
+
+@pytest.mark.parametrize("window", [None, 16])
+def test_on_a_device_too_a_draft_that_gives_no_numbers_is_named(as_on_a_device, window):
+    """Its tokens are -1 then, which an embedding would not survive there."""
+    made = decoder("model", rows=2, window=window, arrays=DEVICE)
+    with torch.no_grad():
+        made.drafter._model._network.lm_head.weight[3] = torch.nan
+    made.drafter.name = "the draft"
+    with pytest.raises(ValueError, match="the logits of the draft hold NaN or infinity"):
+        texts(made, [Request([1, 2, 3], 12, seed, SAMPLED) for seed in range(2)])
+
+
+class Queued(TorchDispatchMode):
+    """Fails where a value is asked for, or copied from the host, or where a shape hangs on values."""
+
+    WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "lift_fresh", "is_nonzero", "equal", "unique")
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert not any(func.name().startswith(f"aten::{name}") for name in self.WAITS), func
+        if func.name().startswith("aten::index"):
+            picked = args[1] if isinstance(args[1], list | tuple) else ()
+            assert all(index is None or index.dtype != torch.bool for index in picked), func
+        return func(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("sampler", [SAMPLED, GREEDY, TRUNCATED, Sampler(0.9, min_p=0.1)])
+@pytest.mark.parametrize("draft", ["model", "early"])
+def test_nothing_in_a_captured_function_waits_for_the_device(as_on_a_device, monkeypatch, draft, sampler):
+    called = []
+
+    def watched(self, function, inputs, pool):
+        def queued(*given):
+            called.append(len(given))
+            with Queued():
+                return function(*given)
+
+        self._inputs, self._function, self._replay = [given.clone() for given in inputs], queued, None
+
+    monkeypatch.setattr(graphs._Captured, "__init__", watched)
+    texts(decoder(draft, rows=4, window=16, arrays=DEVICE), requests((sampler,)))
+    assert set(called) == {2, 3}
+
+
+@pytest.mark.parametrize(
+    "waits",
+    [
+        lambda x: x[x > 0],
+        lambda x: x * float(x.sum()),
+        lambda x: x + torch.tensor(1.0),
+        lambda x: x if x.sum() > 0 else -x,
+    ],
+    ids=["mask", "number", "copy", "branch"],
+)
+def test_what_waits_for_a_device_is_noticed(waits):
+    with pytest.raises(AssertionError, match="aten"), Queued():
+        waits(torch.ones(3))
 
 
 class Cuda:

@@ -170,8 +170,9 @@ class Model:
         return min(max(self.lengths[slots]) + n, self.capacity + 1)
 
     def _logits(self, ids: torch.Tensor, keep: int, **placed: Any) -> torch.Tensor:
+        known = ids.clamp(min=0)  # on a device -1 is drawn from what is no law: told later, but fatal to an embedding
         output = self._network(
-            input_ids=ids, past_key_values=self._cache, use_cache=True, logits_to_keep=keep, **placed
+            input_ids=known, past_key_values=self._cache, use_cache=True, logits_to_keep=keep, **placed
         )
         logits = output.logits[..., : self.vocabulary]
         return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
