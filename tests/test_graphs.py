@@ -1,6 +1,7 @@
 """Fixed shapes: the same tokens as forwards one by one. What a GPU would capture is what runs here, uncaptured."""
 
 from contextlib import contextmanager
+from functools import partial
 from types import SimpleNamespace
 
 import array_api_compat.torch
@@ -12,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from specmath import sampling
 from tests import tiny
+from tests.toys import decoder_of, other
 from tests.written import HOST
 from validate import graphs
 from validate.arrays import Arrays
@@ -195,6 +197,37 @@ def test_nothing_in_a_captured_function_waits_for_the_device(as_on_a_device, mon
 def test_what_waits_for_a_device_is_noticed(waits):
     with pytest.raises(AssertionError, match="aten"), Queued():
         waits(torch.ones(3))
+
+
+def test_slots_that_fill_up_a_shape_keep_their_text_and_widen_nothing():
+    model = Model(pair()[0], capacity=CAPACITY, rows=4, window=16)
+    model.forward([5] * 40, slot=3)
+    before = model._stores[0].keys[3, :, :CAPACITY].clone()
+    model.forward([[1], [2], [3]])
+    [(*_, stop)] = model.graphs._known
+    assert stop == 16
+    assert torch.equal(model._stores[0].keys[3, :, :CAPACITY], before)
+    assert model.lengths == [1, 1, 1, 40]
+
+
+def test_a_shape_is_not_for_slots_further_on():
+    fixed, free = (Model(pair()[0], capacity=CAPACITY, rows=3, window=window) for window in (16, None))
+    for model in (fixed, free):
+        for slot in range(3):
+            model.forward([1, 2, 3, 5][: slot + 2], slot=slot)
+    tokens = [[7, 8], [9, 1]]
+    torch.testing.assert_close(fixed.forward(tokens, slot=1), free.forward(tokens, slot=1))
+    assert fixed.lengths == free.lengths == [2, 5, 6]
+
+
+def test_a_network_that_makes_its_own_masks_is_decoded_without_fixed_shapes():
+    target = other("gpt_neo")
+    made, expected = (
+        decoder_of(target, ModelDraft(HOST, Model(target, capacity=CAPACITY, window=window), GREEDY), kind=kind)
+        for window, kind in ((16, partial(Model, window=16)), (None, Model))
+    )
+    asked = [Request([1, 2, 3], 8)]
+    assert texts(made, asked) == texts(expected, asked)
 
 
 class Cuda:
