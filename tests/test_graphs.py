@@ -10,6 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from torch.utils._python_dispatch import TorchDispatchMode
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from specmath import sampling
 from tests import tiny
@@ -17,7 +18,7 @@ from tests.toys import decoder_of, other
 from tests.written import HOST
 from validate import graphs
 from validate.arrays import Arrays
-from validate.attention import share_heads
+from validate.attention import grouped, share_heads
 from validate.clock import Clock
 from validate.decoder import Decoder
 from validate.drafters import Lookup, ModelDraft
@@ -228,6 +229,40 @@ def test_a_network_that_makes_its_own_masks_is_decoded_without_fixed_shapes():
     )
     asked = [Request([1, 2, 3], 8)]
     assert texts(made, asked) == texts(expected, asked)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 0)])
+def test_numbers_are_sent_to_a_gpu_from_memory_that_it_reads_by_itself(monkeypatch, shape):
+    """Anything else is waited for, and with it all that was queued before."""
+    sent, to = [], torch.Tensor.to
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: sent.append("pinned") or self)
+    monkeypatch.setattr(
+        torch.Tensor, "to", lambda self, device, **how: sent.append((str(device), how)) or to(self, "cpu")
+    )
+    coins = torch.rand(shape, dtype=torch.float64)
+    found = Arrays(array_api_compat.torch, "cuda:1").uniforms(coins.numpy())
+    assert torch.equal(found, coins)
+    assert sent == (["pinned", ("cuda:1", {"non_blocking": True})] if shape[1] else [("cuda:1", {})])
+
+
+@pytest.mark.parametrize(("n", "heads"), [(3, 2), (1, 2), (3, 1)])
+def test_keys_and_values_reach_the_kernel_as_the_cache_has_them(monkeypatch, n, heads):
+    """One head for the queries of several, of another width than theirs and under a scale of its own."""
+    torch.manual_seed(0)
+    query, key, value = torch.randn(2, 4, n, 8), torch.randn(2, heads, 6, 8), torch.randn(2, heads, 6, 5)
+    mask = (torch.rand(2, 1, n, 6) > 0.3) | (torch.arange(6) == 0)
+    module = SimpleNamespace(num_key_value_groups=4 // heads, is_causal=True)
+    expected, _ = sdpa_attention_forward(module, query, key, value, mask, scaling=0.3)
+    kernel, given = torch.nn.functional.scaled_dot_product_attention, []
+
+    def watched(query, key, value, **options):
+        given.append((key.data_ptr(), value.data_ptr()))
+        return kernel(query, key, value, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    found, _ = grouped(module, query, key, value, mask, scaling=0.3)
+    torch.testing.assert_close(found, expected)
+    assert given == [(key.data_ptr(), value.data_ptr())]
 
 
 class Cuda:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from transformers import cache_utils
 
+from validate.arrays import queued
 from validate.cache import Layer, Place, Store
 from validate.graphs import Graphs
 from validate.loading import Loaded
@@ -165,7 +166,7 @@ class Model:
         return self._logits(ids, keep, position_ids=positions, attention_mask=masks(self._network, at, stop))
 
     def _starts(self, slots: slice) -> torch.Tensor:
-        return torch.tensor(self.lengths[slots], device=self.device)
+        return queued(torch.tensor(self.lengths[slots]), self.device)
 
     def _stop(self, slots: slice, n: int) -> int:
         """Positions that n more tokens of the slots need to see, and the one of padding beyond the capacity."""
