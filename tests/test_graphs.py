@@ -265,6 +265,15 @@ def test_keys_and_values_reach_the_kernel_as_the_cache_has_them(monkeypatch, n, 
     assert given == [(key.data_ptr(), value.data_ptr())]
 
 
+def test_what_is_no_plain_attention_is_left_to_the_library():
+    query, key, bias = torch.randn(1, 4, 3, 8), torch.randn(1, 2, 6, 8), torch.randn(1, 4, 3, 6)
+    given = SimpleNamespace(num_key_value_groups=2), query, key, key, torch.ones(1, 1, 3, 6, dtype=torch.bool)
+    with pytest.raises(ValueError, match="does not support `softcap`"):
+        grouped(*given, softcap=30.0)
+    expected, _ = sdpa_attention_forward(*given, position_bias=bias)
+    torch.testing.assert_close(grouped(*given, position_bias=bias)[0], expected)
+
+
 class Cuda:
     """What `torch.cuda` does around a capture: which device and stream are current, and that one that fails stays."""
 
