@@ -1,5 +1,7 @@
 """Fixed shapes: the same tokens as forwards one by one. What a GPU would capture is what runs here, uncaptured."""
 
+import gc
+import weakref
 from contextlib import contextmanager
 from functools import partial
 from types import SimpleNamespace
@@ -170,17 +172,17 @@ class Queued(TorchDispatchMode):
 @pytest.mark.parametrize("sampler", [SAMPLED, GREEDY, TRUNCATED, Sampler(0.9, min_p=0.1)])
 @pytest.mark.parametrize("draft", ["model", "early"])
 def test_nothing_in_a_captured_function_waits_for_the_device(as_on_a_device, monkeypatch, draft, sampler):
-    called = []
+    called, call = [], graphs._Captured.__call__
 
-    def watched(self, function, inputs, pool):
+    def watched(self, function, *inputs):
         def queued(*given):
             called.append(len(given))
             with Queued():
                 return function(*given)
 
-        self._inputs, self._function, self._replay = [given.clone() for given in inputs], queued, None
+        return call(self, queued, *inputs)
 
-    monkeypatch.setattr(graphs._Captured, "__init__", watched)
+    monkeypatch.setattr(graphs._Captured, "__call__", watched)
     texts(decoder(draft, rows=4, window=16, arrays=DEVICE), requests((sampler,)))
     assert set(called) == {2, 3}
 
@@ -274,6 +276,19 @@ def test_what_is_no_plain_attention_is_left_to_the_library():
     torch.testing.assert_close(grouped(*given, position_bias=bias)[0], expected)
 
 
+def test_a_model_that_is_done_with_leaves_its_memory_at_once():
+    """Not when Python next looks for cycles: the next one may need all of it."""
+    made = decoder("model", rows=2, window=16)
+    texts(made, requests()[:2])
+    stores = [weakref.ref(model._stores[0]) for model in (made.target, made.drafter._model)]
+    gc.disable()
+    try:
+        del made
+        assert [store() for store in stores] == [None, None]
+    finally:
+        gc.enable()
+
+
 class Cuda:
     """What `torch.cuda` does around a capture: which device and stream are current, and that one that fails stays."""
 
@@ -333,9 +348,9 @@ def test_a_capture_is_on_its_inputs_device_and_leaves_the_stream_as_it_was(monke
     monkeypatch.setattr(torch, "cuda", cuda)
     if fails:
         with pytest.warns(UserWarning, match="no CUDA graph of this model .operation not permitted.;"):
-            assert made._captured(None) is None
+            assert made._captured(work, None) is None
     else:
-        assert made._captured(None) is not None
+        assert made._captured(work, None) is not None
     assert cuda.now == "usual stream"
     assert not cuda.on
 
