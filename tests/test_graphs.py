@@ -289,6 +289,15 @@ def test_a_model_that_is_done_with_leaves_its_memory_at_once():
         gc.enable()
 
 
+@pytest.mark.parametrize("shape", [{"capacity": 8, "rows": 2}, {"capacity": 32, "rows": 1}])
+def test_a_borrowed_cache_of_another_shape_is_refused(shape):
+    """Padding behind one's own capacity would land in the lender's text."""
+    target, _ = pair()
+    lender = Model(target, capacity=32, rows=2)
+    with pytest.raises(ValueError, match=r"early:1: found \d rows of \d+ tokens, tiny-1 lends 2 rows of 32 tokens"):
+        Model(early(target, 1), **shape, borrowed=lender)
+
+
 class Cuda:
     """What `torch.cuda` does around a capture: which device and stream are current, and that one that fails stays."""
 

@@ -42,6 +42,9 @@ class Model:
         window: int | None = None,
     ) -> None:
         refuse_if_not_rewindable(loaded)
+        if borrowed and (borrowed.capacity, len(borrowed.lengths)) != (capacity, rows):
+            held = f"{len(borrowed.lengths)} rows of {borrowed.capacity} tokens"
+            raise ValueError(f"{loaded.name}: found {rows} rows of {capacity} tokens, {borrowed.name} lends {held}")
         self.name = loaded.name
         self.vocabulary = vocabulary or loaded.rows
         self.capacity = capacity
