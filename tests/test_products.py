@@ -260,6 +260,14 @@ def test_another_machine_or_number_of_threads_is_measured_anew(flipped, cache, c
     assert len(list(cache.iterdir())) == 2
 
 
+def test_another_dtype_is_measured_anew(flipped, cache):
+    choose(network(), MACHINE, least=0, clock=flipped)
+    calls = flipped.calls
+    choose(network(torch.float64), MACHINE, least=0, clock=flipped)
+    assert flipped.calls > calls
+    assert len(list(cache.iterdir())) == 2
+
+
 def foreign(record):
     return record | {"key": record["key"] | {"processor": "another"}}
 
