@@ -42,15 +42,15 @@ class Model:
         window: int | None = None,
     ) -> None:
         refuse_if_not_rewindable(loaded)
-        if borrowed and (borrowed.capacity, len(borrowed.lengths)) != (capacity, rows):
-            held = f"{len(borrowed.lengths)} rows of {borrowed.capacity} tokens"
-            raise ValueError(f"{loaded.name}: found {rows} rows of {capacity} tokens, {borrowed.name} lends {held}")
         self.name = loaded.name
         self.vocabulary = vocabulary or loaded.rows
         self.capacity = capacity
         self.device = loaded.network.device
         self.lengths = [0] * rows
         self._lender = borrowed
+        if borrowed and (borrowed.capacity, len(borrowed.lengths)) != (self.capacity, rows):
+            held = f"{len(borrowed.lengths)} rows of {borrowed.capacity} tokens"
+            raise ValueError(f"{loaded.name}: found {rows} rows of {capacity} tokens, {borrowed.name} lends {held}")
         self._network = loaded.network
         self._place = Place()
         self.graphs = Graphs() if window and takes_masks(loaded.network) else None
