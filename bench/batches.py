@@ -112,7 +112,7 @@ def _synthetic(alpha):
 
 
 def _decoded(arm, settings, load, batch, context):
-    """Seconds per token of each sequence, tokens per round, and the share of time outside of models and rule."""
+    """Seconds per token of each sequence, tokens per round, and the share of time outside of models."""
     decoder, drafts = arm
     endless = (load.k + 1) * (load.rounds + 1)
     side_by_side = Batch(decoder)

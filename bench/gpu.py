@@ -102,11 +102,18 @@ def side_by_side(settings, load, places, ends, copied):
     cells, complete = batches.measured(models, settings, load, place / f"{name}.jsonl", ends)
     if not complete:
         return None
-    weights = sum(weight.numel() * weight.element_size() for weight in models.target.network.parameters())
+    weights = read(models.target.network)
     alone = next(cell for cell in cells if cell["batch"] == 1)
     share = weights / alone["seconds_per_token"]["plain"] / copied
     record = asdict(load) | {"cells": cells, "weights": weights, "share_of_copy": share} | settings.machine
     return kept(path, record)
+
+
+def read(network):
+    """Bytes of weights that a forward over one token reads: all but a table of embeddings that is not the head too."""
+    table, head = network.get_input_embeddings().weight, network.get_output_embeddings().weight
+    weights = (weight for weight in network.parameters() if weight is not table or table is head)
+    return sum(weight.numel() * weight.element_size() for weight in weights)
 
 
 def kept(path, record):

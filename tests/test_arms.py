@@ -6,7 +6,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from tests.tiny_study import in_memory, prompts, settings
-from validate import prediction
+from validate import arms as module
+from validate import pairs, prediction
 from validate.arms import Arms
 from validate.lines import DoneLine
 from validate.model import Model
@@ -61,6 +62,20 @@ def test_greedy_outputs_are_held_against_those_of_the_first_arm(monkeypatch, bac
         assert done["spec", 0].tokens[at] != done["plain", 0].tokens[at]
 
 
+@pytest.mark.parametrize("sampler", [Sampler(), Sampler(1.0)])
+def test_every_shape_that_is_captured_was_called_before_anything_is_timed(monkeypatch, sampler):
+    """Two drafts that are often right and a budget that ends with rounds of fewer drafts than k."""
+    monkeypatch.setattr(module, "Model", lambda *of, **shaped: Model(*of, **shaped | {"window": shaped["capacity"]}))
+    texts = [Text(str(i), "d", (i, 2, i), (4, 5)) for i in range(3)]
+    arms, cells = arms_of(texts, drafts=("friend", "clone", "early:1"), ks=(2, 9), sampler=sampler, budget=30)
+    models = [arms._target, *arms._drafts.values()]
+    arms.warm()
+    warmed = [len(model.graphs) for model in models]
+    for text in texts:
+        arms.decode(text, cells, backwards=False)
+    assert [len(model.graphs) for model in models] == warmed
+
+
 def test_one_cells_trace_is_enough_for_a_prediction_to_come_too_late(tmp_path):
     chosen = settings(ks=(1, 3))
     list(Study(chosen, prompts(), tmp_path).steps())
@@ -80,3 +95,26 @@ def test_forwards_are_warmed_as_far_as_the_context_goes():
         for line in arms.decode(text, chosen.cells, backwards=False)["lookup", 3]
         if isinstance(line, DoneLine)
     ] == [2] * 3
+
+
+@pytest.mark.parametrize("draft", ["lookup", "friend", "early:1"])
+def test_what_the_lossless_test_decodes_with_is_what_a_run_decodes_with(monkeypatch, draft):
+    """The draft in the target's cache where it is its first layers, and fixed shapes where a run has them."""
+    monkeypatch.setattr("validate.models.Settings.machine", {})
+    chosen = settings(drafts=(draft,), device="cuda")
+    models = Models(chosen)
+
+    def shapes(kind, make):
+        found = []
+
+        def model(of, borrowed=None, **shaped):
+            found.append((of.name, borrowed is not None, shaped))
+            return Model(of, capacity=8)
+
+        monkeypatch.setattr(kind, "Model", model)
+        make()
+        return found
+
+    run = shapes(module, lambda: Arms(models, chosen, [], 20))
+    assert shapes(pairs, lambda: pairs.Pair(models, chosen, 20 - chosen.budget)) == run
+    assert [lent for _, lent, _ in run] == [False, *([draft == "early:1"] if draft != "lookup" else [])]

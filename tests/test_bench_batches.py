@@ -40,6 +40,31 @@ def test_every_cell_is_measured_once_and_accepts_as_was_set(tmp_path, monkeypatc
     assert batches.measured(Pair, settings(), LOAD, path, ends=math.inf) == (cells, True)
 
 
+def test_a_cell_is_medians_of_interleaved_repeats_the_first_of_which_does_not_count(monkeypatch):
+    order, paces = [], {"plain": [9, 4, 6, 5], "speculative": [9, 2, 1, 3], "plain again": [9, 5, 7, 6]}
+
+    def decoded(arm, *_):
+        order.append(arm)
+        return paces[arm].pop(0), 2.5 if arm == "speculative" else 1.0, 0.25
+
+    monkeypatch.setattr(batches, "_arms", lambda *_: {name: name for name in paces})
+    monkeypatch.setattr(batches, "_decoded", decoded)
+    found = batches._timed(Pair, settings(), Load(repeats=3, k=3, alpha=0.5), 1, 8)
+    assert found["seconds_per_token"] == {"plain": 5, "speculative": 2, "plain again": 6}
+    assert (found["speedup"], found["control"], found["block_efficiency"]) == (2.5, 1.2, 2.5)
+    assert (found["expected_block_efficiency"], found["outside"]) == (1.875, 0.25)
+    assert order[3:6] == order[2::-1] == order[8:5:-1]
+
+
+def test_seconds_are_a_token_of_each_sequence_and_what_is_no_forward_is_outside(monkeypatch):
+    """Of 4 sequences, k + 1 tokens a round; a round of 3 s, 2 of them in forwards; the clock is read twice."""
+    load, now = Load(k=3, alpha=1.0, rounds=5), iter([0.0, 15.0])
+    arms = batches._arms(Pair, settings(), load, 4, 8)
+    monkeypatch.setattr(batches, "Clock", lambda device: SimpleNamespace(now=lambda: next(now)))
+    monkeypatch.setattr(batches, "_inside", lambda done: 2.0)
+    assert batches._decoded(arms["speculative"], settings(), load, 4, 8) == (0.75, 4.0, pytest.approx(1 / 3))
+
+
 def test_a_call_stops_at_its_time_and_the_next_goes_on(tmp_path):
     path = tmp_path / "cells.jsonl"
     assert batches.measured(Pair, settings(), LOAD, path, ends=time.monotonic() - 1) == ([], False)

@@ -126,3 +126,13 @@ def test_another_version_or_format_is_refused_in_one_line(tmp_path, head):
     with pytest.raises(ValueError, match=r"expected specmath\.costs version 3|found no JSON object") as caught:
         costs.read(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("borrowing", [True, False])
+def test_a_draft_in_the_targets_cache_pays_one_token_where_another_pays_two(borrowing):
+    cells = {Cell("early:1", n, 1, context): float(10 * n + context) for n in (1, 2) for context in (0, 5)}
+    sweeps = [Sweep(cells, (1.0, 1.0), (0.5, 1.0))]
+    table = Costs(sweeps, {"borrowing": ["early:1"] if borrowing else ["early:2"]}).table("early:1")
+    found = {(n, context): float(table.seconds(n, context=context)) for n in (1, 2) for context in (0, 5)}
+    late = (10.5, 15.5) if borrowing else (20.5, 25.5)
+    assert found == {(1, 0): 10.5, (1, 5): 15.5, (2, 0): late[0], (2, 5): late[1]}

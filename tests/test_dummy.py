@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 from bench import gpu
 from bench.acceptor import Size
 from bench.batches import Load
+from tests.tiny import llama
 from validate import cli, costs
 from validate.dummy import dummy
 from validate.measure import Shapes
@@ -103,11 +104,21 @@ def test_rounds_side_by_side_leave_a_record_beside_the_bandwidth_of_a_copy(confi
     load, places = Load((1, 2), (8,), rounds=4, repeats=1), (tmp_path / "runs", tmp_path)
     assert gpu.side_by_side(settings, load, places, 0, copied) is None
     record = gpu.side_by_side(settings, load, places, time.monotonic() + 60, copied)
-    weights = 4 * sum(w.numel() for w in dummy(settings.target).network.parameters())
+    weights = gpu.read(dummy(settings.target).network)
     alone = record["cells"][0]["seconds_per_token"]["plain"]
     assert record["share_of_copy"] == pytest.approx(weights / alone / copied)
     assert gpu.side_by_side(settings, load, places, 0, copied) == json.loads(json.dumps(record))
     assert "batch 2, context 8: " in gpu._paces(record)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_table_of_embeddings_is_read_by_a_token_only_where_it_is_the_head(tied):
+    """A head, and two layers with half a matrix for keys and values each; norms of 32."""
+    network = llama(vocabulary=40, width=32).network
+    if tied:
+        network.lm_head.weight = network.model.embed_tokens.weight
+    layer = 32 * 32 * (1 + 1 + 0.5 + 0.5) + 3 * 32 * 32 + 2 * 32
+    assert gpu.read(network) == 4 * (40 * 32 + 2 * layer + 32)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")

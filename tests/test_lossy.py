@@ -232,3 +232,11 @@ def test_typical_acceptance_rejects_a_token_the_target_does_not_know():
 def test_a_lenience_of_zero_is_refused_in_one_line():
     with pytest.raises(ValueError, match=r"^lenience: found 0, expected a number in \(0, 1\]$"):
         acceptor.lossy_lenience_law(np.array([1.0]), np.array([1.0]), lenience=0, xp=np)
+
+
+def test_synthetic_acceptance_ends_where_the_drafts_do():
+    p, tokens = np.full((3, 4, 2), 0.5), np.zeros((3, 3), int)
+    found = acceptor.lossy_synthetic(
+        tokens, p, np.zeros((3, 3)), np.zeros(3), rate=1.0, drafted=np.array([0, 2, 3]), xp=np
+    )
+    assert found.accepted.tolist() == [0, 2, 3]

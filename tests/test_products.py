@@ -151,6 +151,27 @@ def test_nothing_is_packed_that_slows_plain_decoding_or_many_rows(rows):
     assert set(chosen(found)) == {LINEAR}
 
 
+def test_only_what_it_saves_over_few_rows_pays_for_packing():
+    found = times(linear=1.0, flipped=1.0, packed=1.0)
+    for rows in (16, 24, 33):
+        found[rows][PACKED] = 0.01
+    assert set(chosen(found)) == {LINEAR}
+    for rows in (2, 3, 4, 5, 6, 8, 9):
+        found[rows][PACKED] = 0.8
+    assert set(chosen(found)) == {PACKED}
+
+
+def test_each_number_of_rows_goes_by_the_choice_of_the_next_that_was_measured(monkeypatch):
+    asked = []
+    monkeypatch.setattr(products, "_run", lambda choice, x, *layer: asked.append(choice) or x)
+    choices = tuple(Choice("flipped", i) for i in range(len(ROWS)))  # told apart by their rows
+    product = Product(torch.nn.Linear(4, 4), choices)
+    for n in range(1, 40):
+        product(torch.zeros(1, n, 4))
+    above = [next((i for i, measured in enumerate(ROWS) if measured >= n), None) for n in range(1, 40)]
+    assert asked == [LINEAR if i is None else choices[i] for i in above]
+
+
 @needs_packing
 def test_a_network_says_the_same_and_keeps_one_copy_of_its_weights(fast):
     plain, chosen_for = network(), network()
@@ -236,6 +257,14 @@ def test_another_machine_or_number_of_threads_is_measured_anew(flipped, cache, c
     calls = flipped.calls
     choose(network(), MACHINE | changed, least=0, clock=flipped)
     assert flipped.calls == 2 * calls
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_another_dtype_is_measured_anew(flipped, cache):
+    choose(network(), MACHINE, least=0, clock=flipped)
+    calls = flipped.calls
+    choose(network(torch.float64), MACHINE, least=0, clock=flipped)
+    assert flipped.calls > calls
     assert len(list(cache.iterdir())) == 2
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import product
 from typing import Any
 
 from validate.arrays import Arrays
@@ -13,6 +14,7 @@ from validate.model import Model
 from validate.models import Models, Settings
 from validate.names import EARLY
 from validate.offsets import NGrams
+from validate.rows import Request, Row
 from validate.texts import Text
 from validate.workload import seed_of
 
@@ -55,6 +57,21 @@ class Arms:
             decoder = self._decoder(cell, shortest)
             budget = min(WARM_UP_TOKENS, self._settings.budget)
             list(decoder.start(shortest.context, budget=budget, seed=0).rounds())
+        if self._target.graphs is not None:
+            self._capture(max(self._settings.ks))
+
+    def _capture(self, k: int) -> None:
+        """Every drafting loop there may be: of 1 to k steps, behind one unread token or two."""
+        sampler = self._settings.sampler
+        for model in self._drafts.values():
+            drafter = ModelDraft(self._arrays, model, sampler)
+            self._target.rewind(0)
+            self._target.forward([0])
+            drafter.start([0])
+            for depth, read in product(range(1, k + 1), (1, 0)):
+                if not model.borrows:
+                    model.rewind(read)
+                drafter.propose([Row(Request([0, 0], depth + 1, 0, sampler), frozenset())], [depth])
 
     def decode(self, text: Text, cells: Sequence[Cell], *, backwards: bool) -> dict[Cell, list[Line]]:
         """The lines of each cell's trace: the prompt plain, in all cells in turn, and plain again.

@@ -13,6 +13,13 @@ import numpy as np
 import torch
 
 
+def queued(numbers: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+    """Numbers of the host on a device, copied in the order of its work; what is queued before is not waited for."""
+    if torch.device(device).type != "cuda" or numbers.numel() == 0:
+        return numbers.to(device)
+    return numbers.pin_memory().to(device, non_blocking=True)
+
+
 @dataclass(frozen=True)
 class Arrays:
     """An array library `xp` and the device its arrays live on."""
@@ -32,11 +39,14 @@ class Arrays:
 
     def tokens(self, ids: Sequence[int]) -> Any:
         """Token ids as int64."""
-        return self.xp.asarray(ids, dtype=self.xp.int64, device=self.device)
+        return self._here(np.asarray(ids, dtype=np.int64))
 
     def uniforms(self, values: Any) -> Any:
         """Host uniforms as double precision here."""
-        return self.xp.asarray(values, dtype=self.xp.float64, device=self.device)
+        return self._here(np.asarray(values, dtype=np.float64))
+
+    def _here(self, values: np.ndarray) -> Any:
+        return values if self.xp is np else queued(torch.from_numpy(values), self.device)
 
     def torch(self, tokens: Any) -> torch.Tensor:
         """Token ids of this library for a model, not copied."""

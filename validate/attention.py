@@ -12,6 +12,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 GROUPED, LIBRARY = "grouped", "sdpa"
+THEIRS = ("softcap", "position_bias")  # what the library refuses, or adds to the mask
 
 
 def grouped(
@@ -20,7 +21,8 @@ def grouped(
     """Attention [B, n, heads, head_dim] of queries [B, heads, n, head_dim], as transformers asks for it."""
     batch, heads, n, width = query.shape
     groups = heads // key.shape[1]
-    if attention_mask is None or attention_mask.shape[1] > 1 or n == 1 or groups == 1:
+    theirs = attention_mask is None or any(options.get(name) is not None for name in THEIRS)
+    if theirs or attention_mask.shape[1] > 1 or n == 1 or groups == 1:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     side_by_side = query.reshape(batch, key.shape[1], groups * n, width)
     mask, scale = attention_mask.repeat(1, 1, groups, 1), options.get("scaling")

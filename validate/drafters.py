@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 
 from specmath.acceptor import draw
-from validate.arrays import Arrays
+from validate.arrays import Arrays, queued
 from validate.model import Model
 from validate.rows import Row, in_the_text, laws, no_numbers, stacked
 from validate.sampler import Sampler
@@ -250,7 +250,7 @@ class ModelDraft:
 
             return self._chain(law, forward, ids, self.arrays.native(uniforms))
 
-        ids = torch.tensor(first, device=self._model.device)
+        ids = queued(torch.tensor(first), self._model.device)
         try:
             tokens, q = self._model.replayed((sampler, depth), run, ids, read + depth - 1, self.arrays.torch(coins))
         except ValueError as error:

@@ -26,44 +26,48 @@ class Graphs:
             if inputs[0].is_cuda and self._pool is None:
                 self._pool = torch.cuda.graph_pool_handle()
             self._known[key] = _Captured(function, inputs, self._pool)
-        return self._known[key](*inputs)
+        return self._known[key](function, *inputs)
 
     def __len__(self) -> int:
         return len(self._known)
 
 
 class _Captured:
+    """Buffers and a graph; the function, which may hold whoever holds this, is not kept."""
+
     def __init__(self, function: Callable[..., Any], inputs: tuple[torch.Tensor, ...], pool: Any) -> None:
         self._inputs = [given.clone() for given in inputs]
-        self._function = function
-        self._replay = self._captured(pool) if inputs[0].is_cuda else None
+        self._replay = self._captured(function, pool) if inputs[0].is_cuda else None
 
-    def __call__(self, *inputs: torch.Tensor) -> Any:
+    def __call__(self, function: Callable[..., Any], *inputs: torch.Tensor) -> Any:
         for own, given in zip(self._inputs, inputs, strict=True):
             own.copy_(given)
-        return self._replay() if self._replay else self._function(*self._inputs)
+        return self._replay() if self._replay else function(*self._inputs)
 
-    def _captured(self, pool: Any) -> Callable[[], Any] | None:
+    def _captured(self, function: Callable[..., Any], pool: Any) -> Callable[[], Any] | None:
         """The replay, or None with a warning where the model does something that cannot be captured."""
         try:
-            return self._capture(pool)
+            with torch.cuda.device(self._inputs[0].device):
+                return self._capture(function, pool)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            reason = str(error).splitlines()[0]
+            reason = str(error.__context__ or error).partition("\n")[0]
             warnings.warn(f"no CUDA graph of this model ({reason}); its forwards are launched one by one", stacklevel=2)
             return None
 
-    def _capture(self, pool: Any) -> Callable[[], Any]:
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
+    def _capture(self, function: Callable[..., Any], pool: Any) -> Callable[[], Any]:
+        current, aside, graph = torch.cuda.current_stream(), torch.cuda.Stream(), torch.cuda.CUDAGraph()
+        aside.wait_stream(current)
         with torch.cuda.stream(aside):
             for _ in range(WARM_UPS):
-                self._function(*self._inputs)
-        torch.cuda.current_stream().wait_stream(aside)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool):
-            outputs = self._function(*self._inputs)
+                function(*self._inputs)
+        current.wait_stream(aside)
+        try:
+            with torch.cuda.graph(graph, pool=pool, stream=aside):
+                outputs = function(*self._inputs)
+        finally:
+            torch.cuda.set_stream(current)  # a capture that fails ends on its own stream and stays there
 
         def replay() -> Any:
             graph.replay()

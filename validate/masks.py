@@ -15,13 +15,19 @@ def masks(network: Any, at: torch.Tensor, stop: int) -> Any:
     True where a position is seen; as numbers to be added where the network computes its attention itself. Raises
     ValueError for a network that takes no such mask.
     """
-    config = network.config.get_text_config()
-    if config.model_type in OWN_MASKS or getattr(config, "alibi", False):
+    if not takes_masks(network):
         raise ValueError(f"{type(network).__name__} makes its own masks; expected one sequence at a time")
+    config = network.config.get_text_config()
     kinds = sorted(set(getattr(config, "layer_types", None) or [_kind(config)]))
     seen = torch.arange(stop, device=at.device)
     found = {kind: _form(network, _visible(kind, config, seen, at[:, None, :, None])) for kind in kinds}
     return found if len(kinds) > 1 else found[kinds[0]]
+
+
+def takes_masks(network: Any) -> bool:
+    """Whether a network sees what a mask says, rather than what it works out itself."""
+    config = network.config.get_text_config()
+    return config.model_type not in OWN_MASKS and not getattr(config, "alibi", False)
 
 
 def _kind(config: Any) -> str:

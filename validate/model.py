@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from transformers import cache_utils
 
+from validate.arrays import queued
 from validate.cache import Layer, Place, Store
 from validate.graphs import Graphs
 from validate.loading import Loaded
-from validate.masks import masks
+from validate.masks import masks, takes_masks
 
 ALLOCATION = "can't allocate memory"
 REWINDABLE_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
@@ -27,7 +28,7 @@ class Model:
     `vocabulary` cuts the logits to the first ids where a target and its draft share fewer than they compute. A model
     that is the first layers of another borrows that one's cache: what one wrote the other has read. With a `window`
     the forwards of rounds have fixed shapes that see a multiple of so many positions: each is one CUDA graph on such a
-    device, and the same without it elsewhere.
+    device, and the same without it elsewhere; a network that makes its own masks has none.
     """
 
     def __init__(
@@ -47,9 +48,12 @@ class Model:
         self.device = loaded.network.device
         self.lengths = [0] * rows
         self._lender = borrowed
+        if borrowed and (borrowed.capacity, len(borrowed.lengths)) != (self.capacity, rows):
+            held = f"{len(borrowed.lengths)} rows of {borrowed.capacity} tokens"
+            raise ValueError(f"{loaded.name}: found {rows} rows of {capacity} tokens, {borrowed.name} lends {held}")
         self._network = loaded.network
         self._place = Place()
-        self.graphs = Graphs() if window else None
+        self.graphs = Graphs() if window and takes_masks(loaded.network) else None
         self._window = window or 1
         depth = loaded.network.config.get_text_config().num_hidden_layers
         own = [] if borrowed else [Store(rows, capacity) for _ in range(depth)]
@@ -83,7 +87,7 @@ class Model:
         ends = [start + count for start, count in zip(starts, kept, strict=True)]
         if max(ends) > self.capacity:
             raise ValueError(f"{self.name}: {max(ends)} tokens do not fit a capacity of {self.capacity}")
-        if self.graphs is not None and ids.ndim > 1:
+        if self.graphs is not None and ids.ndim > 1 and slot == 0:
             run = partial(_forward, keep=keep)
             logits = self.replayed(keep, run, rows, rows.shape[1])[: len(rows)]
         elif min(starts) == max(starts) and starts[0] + rows.shape[1] <= self.capacity:
@@ -142,15 +146,17 @@ class Model:
     def replayed(self, name: Hashable, run: Callable[..., Any], ids: torch.Tensor, n: int, *more: torch.Tensor) -> Any:
         """run(at, ids, starts, *more) over n tokens of each row in all, at few shapes, `at` being `Model.at` for them.
 
-        Rows fill up to a power of two, with slots that have nothing to lose.
+        Rows fill up to a power of two, with slots where nothing but the place of padding is written.
         """
         assert self.graphs is not None
         rows = min(1 << (len(ids) - 1).bit_length(), len(self.lengths))
-        slots = slice(0, rows)
-        stop = min(-(-self._stop(slots, n) // self._window) * self._window, self.capacity + 1)
-        key, at = (name, rows, ids.shape[1], n, stop), partial(self.at, slots=slots, stop=stop)
-        wide, *others = (torch.nn.functional.pad(given, (0, 0, 0, rows - len(given))) for given in (ids, *more))
-        return self.graphs(key, partial(run, at), wide, self._starts(slots), *others)
+        given = slice(0, len(ids))
+        stop = min(-(-self._stop(given, n) // self._window) * self._window, self.capacity + 1)
+        key, at = (name, rows, ids.shape[1], n, stop), partial(self.at, slots=slice(0, rows), stop=stop)
+        extra = (0, rows - len(ids))
+        starts = torch.nn.functional.pad(self._starts(given), extra, value=self.capacity)
+        wide, *others = (torch.nn.functional.pad(each, (0, 0, *extra)) for each in (ids, *more))
+        return self.graphs(key, partial(run, at), wide, starts, *others)
 
     def at(self, ids: torch.Tensor, starts: torch.Tensor, *, slots: slice, stop: int, keep: int) -> torch.Tensor:
         """Logits of tokens [B, n] behind `starts` [B] of the slots, reading `stop` positions; no length is moved.
@@ -163,15 +169,16 @@ class Model:
         return self._logits(ids, keep, position_ids=positions, attention_mask=masks(self._network, at, stop))
 
     def _starts(self, slots: slice) -> torch.Tensor:
-        return torch.tensor(self.lengths[slots], device=self.device)
+        return queued(torch.tensor(self.lengths[slots]), self.device)
 
     def _stop(self, slots: slice, n: int) -> int:
         """Positions that n more tokens of the slots need to see, and the one of padding beyond the capacity."""
         return min(max(self.lengths[slots]) + n, self.capacity + 1)
 
     def _logits(self, ids: torch.Tensor, keep: int, **placed: Any) -> torch.Tensor:
+        known = ids.clamp(min=0)  # on a device -1 is drawn from what is no law: told later, but fatal to an embedding
         output = self._network(
-            input_ids=ids, past_key_values=self._cache, use_cache=True, logits_to_keep=keep, **placed
+            input_ids=known, past_key_values=self._cache, use_cache=True, logits_to_keep=keep, **placed
         )
         logits = output.logits[..., : self.vocabulary]
         return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits

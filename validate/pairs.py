@@ -1,6 +1,7 @@
 """A target with and without its draft: the one place where the lossless test gets its texts from."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from validate.arrays import Arrays
 from validate.clock import Clock
@@ -9,23 +10,26 @@ from validate.decoder import Decoder
 from validate.drafters import Drafter, Lookup, ModelDraft, Nothing
 from validate.model import Model
 from validate.models import Models, Settings
+from validate.names import EARLY
 
 PLAIN, SPEC = "plain", "spec"
 Request = tuple[Sequence[int], int]
 
 
 class Pair:
-    """Both decoders over one target, for prompts of at most `longest` tokens."""
+    """Both decoders over one target as `specmath run` has them, for prompts of at most `longest` tokens."""
 
     def __init__(self, models: Models, settings: Settings, longest: int) -> None:
         self._settings, capacity, vocabulary = settings, longest + settings.budget, models.vocabulary
-        target = Model(models.target, capacity=capacity, vocabulary=vocabulary)
+        window = capacity if settings.device.startswith("cuda") else None
+        shaped: dict[str, Any] = {"capacity": capacity, "vocabulary": vocabulary, "window": window}
+        target = Model(models.target, **shaped)
         arrays = Arrays.on(target.device)
         ((draft, k),) = settings.cells
         drafter: Drafter = Lookup(arrays, vocabulary)
         if draft not in FREE:
-            model = Model(models.drafts[draft], capacity=capacity, vocabulary=vocabulary)
-            drafter = ModelDraft(arrays, model, settings.sampler)
+            lender = target if draft.startswith(EARLY) else None
+            drafter = ModelDraft(arrays, Model(models.drafts[draft], **shaped, borrowed=lender), settings.sampler)
         shared = settings.sampler, Clock(settings.device), models.target.eos
         plain = Decoder(target, Nothing(arrays, vocabulary), *shared, k=0)
         self._decoders = {PLAIN: plain, SPEC: Decoder(target, drafter, *shared, k=k)}
