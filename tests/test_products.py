@@ -12,7 +12,7 @@ from validate import products
 from validate.loading import early
 from validate.model import Model
 from validate.models import Models, Settings
-from validate.products import LINEAR, MANY, PACKED, ROWS, WAYS, Choice, Product, choose, chosen, measured
+from validate.products import LINEAR, MANY, PACKED, ROWS, WAYS, Choice, Product, choose, chosen, timed
 from validate.sampler import Sampler
 
 MACHINE = {"processor": "one", "threads": 1}
@@ -71,6 +71,10 @@ def weights(found):
     return [layer.weight.is_mkldnn for layer in found.modules() if type(layer) is torch.nn.Linear]
 
 
+def picked(*asked):
+    return chosen(timed(*asked))
+
+
 needs_packing = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="no oneDNN here")
 
 
@@ -104,17 +108,17 @@ def inputs(dtype):
 @pytest.mark.parametrize("best", WAYS)
 def test_the_planted_fastest_is_chosen_whichever_it_is(monkeypatch, best):
     clock = FakeTime(monkeypatch, lambda way, rows: 1.0 if way == best else 2.0)
-    assert set(measured((16, 8), torch.float32, clock)) == {Choice(best)}
+    assert set(picked((16, 8), torch.float32, clock)) == {Choice(best)}
 
 
 def test_a_planted_slow_product_is_never_chosen(monkeypatch):
     clock = FakeTime(monkeypatch, lambda way, rows: 1.0 if way == "linear" else 1.5)
-    assert measured((16, 8), torch.float32, clock) == (LINEAR,) * len(ROWS)
+    assert picked((16, 8), torch.float32, clock) == (LINEAR,) * len(ROWS)
 
 
 def test_more_rows_are_given_where_they_take_less(monkeypatch):
     clock = FakeTime(monkeypatch, lambda way, rows: 1.0 if way == "flipped" and rows == 4 else 3.0)
-    assert measured((16, 8), torch.float64, clock)[:5] == (*[Choice("flipped", 4)] * 3, FLIPPED, LINEAR)
+    assert picked((16, 8), torch.float64, clock)[:5] == (*[Choice("flipped", 4)] * 3, FLIPPED, LINEAR)
 
 
 def test_a_disturbed_timing_does_not_decide(monkeypatch):
@@ -122,9 +126,9 @@ def test_a_disturbed_timing_does_not_decide(monkeypatch):
     disturbed = np.where(rng.random(10**4) < 0.3, 50 * rng.random(10**4), 1.0)
     cost = {"linear": 3e-3, "flipped": 2e-3, "packed": 4e-3}
     clock = FakeTime(monkeypatch, lambda way, rows: cost[way] * max(1.0, disturbed[clock.calls]))
-    assert {choice.way for choice in measured((16, 8), torch.float32, clock)} == {"flipped"}
+    assert {choice.way for choice in picked((16, 8), torch.float32, clock)} == {"flipped"}
     monkeypatch.setattr(products, "_settled", lambda times: len(times) == 1)
-    assert {choice.way for choice in measured((16, 8), torch.float32, clock)} != {"flipped"}
+    assert {choice.way for choice in picked((16, 8), torch.float32, clock)} != {"flipped"}
 
 
 def times(**seconds):
@@ -210,6 +214,13 @@ def test_the_choices_are_measured_once_and_read_from_then_on(flipped, cache):
     choose(second, MACHINE, least=0, clock=flipped)
     assert flipped.calls == calls
     assert given(second) == given(first)
+
+
+def test_what_was_measured_while_others_held_the_cores_is_not_kept(monkeypatch, cache):
+    clock = FakeTime(monkeypatch, lambda way, rows: 1.0 if way == "linear" and rows == 1 else 50.0)
+    choose(network(), MACHINE, least=0, clock=clock)
+    assert clock.calls
+    assert not list(cache.iterdir())
 
 
 def test_a_new_shape_is_added_to_what_is_known(flipped, cache):

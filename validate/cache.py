@@ -46,6 +46,12 @@ class Store:
             if states is not None:
                 states[slot, :, :length] = states[source, :, :length]
 
+    def clear(self, slot: int) -> None:
+        """Zeros in one slot."""
+        for states in (self.keys, self.values):
+            if states is not None:
+                states[slot] = 0
+
     def fill(self) -> None:
         """Noise in every position, once."""
         if not self._noisy:

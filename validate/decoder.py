@@ -17,7 +17,7 @@ from specmath.acceptor import draw, verify
 from validate.clock import Clock
 from validate.drafters import Drafter, Proposal
 from validate.model import Model, out_of_memory
-from validate.rows import NO_NUMBERS, Request, Row, laws, stacked
+from validate.rows import Request, Row, in_the_text, laws, no_numbers, stacked
 from validate.sampler import Sampler
 
 
@@ -80,7 +80,7 @@ class Decoder:
         batch, numbers, waiting = Batch(self), dict[Row, int](), enumerate(requests)
         while True:
             for number, request in islice(waiting, batch.free):
-                numbers[batch.add(Row(request, self.eos))] = number
+                numbers[batch.wait(Row(request, self.eos))] = number
             if not numbers:
                 return
             batch.advance()
@@ -91,7 +91,7 @@ class Decoder:
     def judge(self, logits: torch.Tensor, proposal: Proposal, rows: Sequence[Row], ks: Sequence[int]) -> list[Judged]:
         """The verdict on each row's drafts; logits [B, K + 1, V] follow the last committed token and the drafts."""
         arrays, depth = self.drafter.arrays, proposal.tokens.shape[1]
-        drafts = proposal.tokens.tolist() if any(row.request.processors for row in rows) else None
+        drafts = in_the_text(rows, proposal.tokens, proposal.drafted)
         p = laws(rows, arrays, logits, self.target.name, drafts)
         coins = [row.coins(k) for row, k in zip(rows, ks, strict=True)]
         verdict = self.rule(
@@ -106,7 +106,7 @@ class Decoder:
         accepted = verdict.accepted.tolist()
         if min(accepted) < 0:
             culprit = self.drafter.name if bool(torch.isfinite(logits).all()) else self.target.name
-            raise ValueError(NO_NUMBERS.format(culprit))
+            raise no_numbers(culprit, [r for r, n in enumerate(accepted) if n < 0], len(rows))
         emitted = (tokens[: n + 1] for tokens, n in zip(verdict.tokens.tolist(), accepted, strict=True))
         return list(map(Judged, emitted, accepted, self._betas(p, proposal, rows, accepted)))
 
@@ -138,14 +138,21 @@ class Batch:
 
     @property
     def free(self) -> int:
-        """Slots that a new row may have."""
-        return 0 if self._aside else self._width - len(self.rows)
+        """Slots that no row has and none waits for."""
+        return max(0, self._width - len(self.rows) - len(self._aside))
+
+    def wait(self, row: Row) -> Row:
+        """Let a row wait for its slot, to be added as the batch advances."""
+        self._aside.append(row)
+        return row
 
     def add(self, row: Row) -> Row:
         """Prefill a row and draw its first token, unless it has some; raises ValueError where it does not fit."""
         decoder, prompt, slot = self.decoder, row.request.prompt, len(self.rows)
         if not prompt:
             raise ValueError("the prompt is empty; expected at least one token")
+        if row.request.budget < 1:
+            raise ValueError(f"the budget is {row.request.budget}; expected at least one token")
         if len(prompt) + row.request.budget > decoder.target.capacity:
             raise ValueError(
                 f"a prompt of {len(prompt)} tokens and {row.request.budget} new ones do not fit the context of "
@@ -161,43 +168,48 @@ class Batch:
 
     def round(self) -> list[tuple[Row, Round]]:
         """One round of every row; those that it ends leave."""
+        self._settle()
         rows = list(self.rows)
         try:
             with _placed(rows):
-                done = self._round(rows)
+                done = self._round(rows) if rows else []
         finally:
-            for slot, row in enumerate(rows):
-                self.decoder.target.rewind(len(row.committed) - 1, slot)
-        for slot in reversed(range(len(rows))):
-            if rows[slot].end:
-                self._leave(slot)
+            self._settle()
         return list(zip(rows, done, strict=True))
 
     def advance(self) -> None:
         """A round of as many rows as the memory holds, the others set aside until there is room."""
         while self._aside and len(self.rows) < self._width:
-            self.add(self._aside.pop())
-        try:
-            if self.rows:
+            with self._or_with(len(self.rows)):
+                self.add(self._aside[0])
+                del self._aside[0]
+        if self.rows:
+            with self._or_with(len(self.rows) // 2):
                 self.round()
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not out_of_memory(error) or len(self.rows) == 1:
+
+    @contextmanager
+    def _or_with(self, fewer: int) -> Iterator[None]:
+        """Where memory runs out go on with fewer rows, and set the others aside; raise where none is left."""
+        try:
+            yield
+        except RuntimeError as error:
+            if not out_of_memory(error) or fewer == 0:
                 raise
-            self._width = len(self.rows) // 2
-            self._aside += self.rows[self._width :]
-            del self.rows[self._width :]
+            self._width = fewer
+            self._aside = self.rows[fewer:] + self._aside
+            self.rows = self.rows[:fewer]
 
     def _prefill(self, row: Row, slot: int) -> None:
         target, drafter = self.decoder.target, self.decoder.drafter
-        target.rewind(0, slot)
+        target.clear(slot)
         read = row.committed[:-1] if row.made else row.committed
         drafter.start(read, slot)
         logits = target.forward(read, keep=1, slot=slot)
         if not row.made:
-            p = laws([row], drafter.arrays, logits[None], target.name)[0, -1]
+            p = laws([row], drafter.arrays, logits[None], target.name, [[]])[0, -1]
             first = int(draw(p, drafter.arrays.uniforms(row.coins(0).recover), xp=drafter.arrays.xp))
             if first < 0:
-                raise ValueError(NO_NUMBERS.format(target.name))
+                raise no_numbers(target.name, [0], 1)
             row.commit([first])
 
     def _round(self, rows: Sequence[Row]) -> list[Round]:
@@ -223,14 +235,24 @@ class Batch:
         ids = arrays.torch(arrays.xp.concat([last, proposal.tokens], axis=1))
         return self.decoder.target.forward(ids, counts=[drafted + 1 for drafted in proposal.drafted])
 
+    def _settle(self) -> None:
+        """Rows that are over leave, the cache of the others is that of their text; done again where it was stopped."""
+        target = self.decoder.target
+        for slot, row in reversed(list(enumerate(self.rows))):
+            if row.end:
+                target.rewind(target.agreed(len(row.committed) - 1, slot), slot)
+                self._leave(slot)
+        for slot, row in enumerate(self.rows):
+            target.rewind(len(row.committed) - 1, slot)
+
     def _leave(self, slot: int) -> None:
         """The last row takes the place of one that is over."""
-        last = len(self.rows) - 1
-        if slot != last:
-            self.decoder.target.move(last, slot)
-            self.decoder.drafter.move(last, slot)
-            self.rows[slot] = self.rows[last]
-        self.rows.pop()
+        *others, last = self.rows
+        if slot < len(others):
+            self.decoder.target.move(len(others), slot)
+            self.decoder.drafter.move(len(others), slot)
+            others[slot] = last
+        self.rows = others
 
 
 class Generation:

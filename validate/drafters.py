@@ -13,7 +13,7 @@ import torch
 from specmath.acceptor import draw
 from validate.arrays import Arrays
 from validate.model import Model
-from validate.rows import Row, law, laws, stacked
+from validate.rows import Row, in_the_text, laws, no_numbers, stacked
 from validate.sampler import Sampler
 
 NGRAM_ORDER = 3
@@ -107,7 +107,7 @@ class Lookup(Written):
 
     def move(self, source: int, slot: int) -> None:
         """The index goes along."""
-        self._seen[slot] = self._seen.pop(source)
+        self._seen[slot] = self._seen[source]
 
     def tokens(self, committed: Sequence[int], k: int, slot: int = 0) -> list[int]:
         """The tokens alone; what is committed may only grow."""
@@ -210,7 +210,7 @@ class ModelDraft:
     def start(self, prompt: Sequence[int], slot: int = 0) -> None:
         """Prefill the prompt."""
         if not self._model.borrows:
-            self._model.rewind(0, slot)
+            self._model.clear(slot)
             self._model.forward(prompt, keep=1, slot=slot)
 
     def move(self, source: int, slot: int) -> None:
@@ -235,7 +235,7 @@ class ModelDraft:
         def forward(tokens: Any, step: int) -> Any:
             return self._model.forward(tokens, keep=1, counts=[int(step < k) for k in ks] if step else None)
 
-        return self._chain(partial(self._laws, rows), forward, first, coins)
+        return self._chain(partial(self._laws, rows, ks), forward, first, coins)
 
     def _at_once(self, sampler: Sampler, ks: Sequence[int], first: list[list[int]], coins: Any) -> tuple[Any, Any]:
         """The same as one function of fixed shapes, where all rows share a law of logits alone."""
@@ -245,13 +245,16 @@ class ModelDraft:
             def forward(tokens: Any, step: int) -> Any:
                 return at(tokens, starts + (read + step - 1 if step else 0), keep=1)
 
-            def laws(logits: Any, _: Any) -> Any:
-                return law(sampler, self.arrays, self.arrays.native(logits), self.name)
+            def law(logits: Any, _: Any) -> Any:
+                return sampler(self.arrays.native(logits), xp=self.arrays.xp)
 
-            return self._chain(laws, forward, ids, self.arrays.native(uniforms))
+            return self._chain(law, forward, ids, self.arrays.native(uniforms))
 
         ids = torch.tensor(first, device=self._model.device)
-        tokens, q = self._model.replayed((sampler, depth), run, ids, read + depth - 1, self.arrays.torch(coins))
+        try:
+            tokens, q = self._model.replayed((sampler, depth), run, ids, read + depth - 1, self.arrays.torch(coins))
+        except ValueError as error:
+            raise no_numbers(self.name, [], 1) from error
         self._model.advance([read + max(k - 1, 0) for k in ks])
         return tokens[: len(ks)], q[: len(ks)]
 
@@ -275,8 +278,8 @@ class ModelDraft:
             self._model.rewind(length - most, slot)
         return [row.committed[-most:] for row in rows]
 
-    def _laws(self, rows: Sequence[Row], logits: Any, tokens: Sequence[Any]) -> Any:
+    def _laws(self, rows: Sequence[Row], ks: Sequence[int], logits: Any, tokens: Sequence[Any]) -> Any:
         """q [B, 1, V] behind the tokens drafted so far, which come to the host for rows with processors alone."""
-        processed = tokens and any(row.request.processors for row in rows)
-        drafts = self.arrays.xp.stack(tokens, axis=1).tolist() if processed else None
-        return laws(rows, self.arrays, logits, self.name, drafts)
+        so_far = self.arrays.xp.stack(tokens, axis=1) if tokens else self.arrays.one_hot([[]] * len(rows), 0)[0]
+        drafts = in_the_text(rows, so_far, [max(0, k - 1) for k in ks])
+        return laws(rows, self.arrays, logits, self.name, drafts, len(tokens))

@@ -6,13 +6,18 @@ import torch
 
 from validate.attention import GROUPED, LIBRARY
 
+OWN_MASKS = {"bloom", "gpt_neo"}  # by where the cache ends, the same for all rows, whatever mask is given
+
 
 def masks(network: Any, at: torch.Tensor, stop: int) -> Any:
     """Masks [B, 1, n, stop] for tokens at positions `at` [B, n]; by kind where a network's layers differ.
 
-    True where a position is seen; as numbers to be added where the network computes its attention itself.
+    True where a position is seen; as numbers to be added where the network computes its attention itself. Raises
+    ValueError for a network that takes no such mask.
     """
     config = network.config.get_text_config()
+    if config.model_type in OWN_MASKS or getattr(config, "alibi", False):
+        raise ValueError(f"{type(network).__name__} makes its own masks; expected one sequence at a time")
     kinds = sorted(set(getattr(config, "layer_types", None) or [_kind(config)]))
     seen = torch.arange(stop, device=at.device)
     found = {kind: _form(network, _visible(kind, config, seen, at[:, None, :, None])) for kind in kinds}

@@ -100,6 +100,13 @@ class Model:
             raise ValueError(f"{self.name}: cannot rewind {self.lengths[slot]} tokens to {length}")
         self.lengths[slot] = length
 
+    @torch.inference_mode()
+    def clear(self, slot: int) -> None:
+        """Empty a slot for another sequence; a NaN left there would reach it, weighed by the zeros of a mask."""
+        for store in self._stores:
+            store.clear(slot)
+        self.lengths[slot] = 0
+
     def agreed(self, length: int, slot: int = 0) -> int:
         """How many of the first `length` tokens of a slot are in the cache."""
         return min(length, max(self.lengths[slot], self._lender.lengths[slot] if self._lender else 0))

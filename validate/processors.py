@@ -47,7 +47,7 @@ class Penalties:
 class Allowed:
     """A grammar: `after(output)` gives the ids that may follow, all others are impossible.
 
-    Where it allows nothing the row is no law, and decoding stops with a ValueError rather than going on unmasked.
+    Where it allows none of the vocabulary decoding stops with a ValueError rather than going on unmasked.
     """
 
     after: Callable[[Sequence[int]], Collection[int]]
@@ -55,7 +55,10 @@ class Allowed:
     def __call__(self, logits: Any, prompt: Sequence[int], output: Sequence[int], *, xp: Any) -> Any:
         """Logits [V], minus infinity for what is not allowed."""
         mask = np.full(logits.shape[-1], -np.inf)
-        mask[list(self.after(output))] = 0.0
+        allowed = [token for token in self.after(output) if 0 <= token < len(mask)]
+        if not allowed:
+            raise ValueError(f"the grammar allows no token of {len(mask)} after an output of {len(output)}")
+        mask[allowed] = 0.0
         return logits + xp.asarray(mask, dtype=logits.dtype, device=logits.device)
 
 

@@ -16,7 +16,6 @@ import functools
 import hashlib
 import itertools
 import json
-import math
 import os
 import pathlib
 import tempfile
@@ -34,8 +33,9 @@ FORMAT, VERSION = "specmath.products", 1
 ROWS = (1, 2, 3, 4, 5, 6, 8, 9, 16, 24, 33)  # measured; what lies between goes as the next above
 PADDED = (2, 4, 5)  # so many rows may be quicker than fewer
 FEW, MANY = 9, 128  # packing has to pay over 1 to 9 rows, and not to cost anything at 1 and at 128
+DISTURBED = 20  # times a product of one row, and a product of at most FEW waited for a core rather than for memory
 MARGIN = 0.95  # of the time of what it replaces is the most that a choice may take
-TURNS, ENOUGH = 3, 0.5  # at least so often; no longer than so many seconds
+TURNS, ENOUGH = 3, 0.3  # at least so often; no longer than so many seconds
 LEAST = 2**16  # weights of the smallest layer that is worth a choice
 SAMPLE = 48 * 2**20  # bytes gone through in turn: in a forward weights come from memory, not from a cache
 AT_ONCE = 2  # layers per timing: a short time is less often disturbed
@@ -57,30 +57,33 @@ LINEAR, PACKED = Choice("linear"), Choice("packed")
 def choose(network: Any, machine: Mapping[str, Any], *, least: int = LEAST, clock: Clock = time.perf_counter) -> None:
     """Give every linear layer of a network on a CPU the fastest product for each number of rows, in place.
 
-    Measured once per shape on this `machine`, then read from the cache directory. A layer whose product is packed has
+    Measured once per shape on this `machine`, then read from the cache directory; where others held the cores while it
+    was measured, the choices are for this process alone. A layer whose product is packed has
     its weights packed too. On a device nothing changes.
     """
     for dtype, layers in _layers(network, least).items():
         kept = _Kept({**machine, "dtype": str(dtype), "torch": torch.__version__})
         known = kept.read()
-        new = {_shape(layer) for layer in layers} - known.keys()
-        if new:
-            known |= {shape: measured(shape, dtype, clock) for shape in sorted(new)}
+        times = {
+            shape: timed(shape, dtype, clock) for shape in sorted({_shape(layer) for layer in layers} - known.keys())
+        }
+        known |= {shape: chosen(of) for shape, of in times.items()}
+        if times and not any(map(_disturbed, times.values())):
             kept.write(known)
         for layer in layers:
             _give(layer, known[_shape(layer)])
 
 
 @torch.no_grad()
-def measured(shape: Shape, dtype: torch.dtype, clock: Clock = time.perf_counter) -> tuple[Choice, ...]:
-    """The choice for each number of ROWS, by timing all of them on weights of a shape [out, in]."""
+def timed(shape: Shape, dtype: torch.dtype, clock: Clock = time.perf_counter) -> dict[int, dict[Choice, float]]:
+    """Seconds of every way by rows, those of MANY with them, on weights of a shape [out, in]."""
     weights = {"linear": _sample(shape, dtype)}
     weights["flipped"] = weights["linear"]
     with suppress(RuntimeError, AttributeError):
         packed = [_pack(weight) for weight in weights["linear"]]
         _run(PACKED, torch.ones(1, shape[1], dtype=dtype), packed[0])
         weights["packed"] = packed
-    return chosen({rows: _times(rows, shape[1], weights, clock) for rows in (*ROWS, MANY)})
+    return {rows: _times(rows, shape[1], weights, clock) for rows in (*ROWS, MANY)}
 
 
 def chosen(times: Mapping[int, Mapping[Choice, float]]) -> tuple[Choice, ...]:
@@ -115,6 +118,11 @@ def _settled(times: list[float]) -> bool:
     return len(times) >= TURNS and MARGIN * times[1] <= times[0]
 
 
+def _disturbed(times: Mapping[int, Mapping[Choice, float]]) -> bool:
+    """Whether threads waited for each other because others held the cores."""
+    return any(max(times[n].values()) > DISTURBED * times[1][LINEAR] for n in ROWS if n <= FEW)
+
+
 def _winner(times: Mapping[Choice, float], incumbent: Choice, ways: set[str]) -> Choice:
     best = min((way for way in times if way.way in ways), key=times.__getitem__)
     return best if times[best] <= MARGIN * times[incumbent] else incumbent
@@ -132,13 +140,15 @@ def _times(rows: int, width: int, weights: Mapping[str, list[torch.Tensor]], clo
             _run(way, x, weights[way.way][i])
 
     for way in ways:
-        _run(way, x, weights[way.way][0])
+        _run(way, x, weights[way.way][-1])  # not the first, which would be in a cache when it is timed
     return least_seconds({way: functools.partial(some, way) for way in ways}, clock)
 
 
 def _sample(shape: Shape, dtype: torch.dtype) -> list[torch.Tensor]:
-    size = math.prod(shape) * dtype.itemsize
-    return [torch.ones(shape, dtype=dtype) for _ in range(-(-SAMPLE // size))]
+    """Layers of a shape, SAMPLE bytes or a little more in all; a larger layer by so many of its rows."""
+    out, width = shape
+    out = min(out, -(-SAMPLE // (width * dtype.itemsize)))
+    return [torch.ones(out, width, dtype=dtype) for _ in range(-(-SAMPLE // (out * width * dtype.itemsize)))]
 
 
 def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
