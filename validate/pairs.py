@@ -1,6 +1,7 @@
 """A target with and without its draft: the one place where the lossless test gets its texts from."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from validate.arrays import Arrays
 from validate.clock import Clock
@@ -22,13 +23,14 @@ class Pair:
     def __init__(self, models: Models, settings: Settings, longest: int) -> None:
         ((draft, k),) = settings.cells
         self.rows = max(1, min(ROWS, CELLS // ((k + 1) * models.vocabulary)))
-        shape = {"capacity": longest + settings.budget, "vocabulary": models.vocabulary, "rows": self.rows}
-        target = Model(models.target, **shape)
+        capacity = longest + settings.budget
+        placed = partial(Model, capacity=capacity, vocabulary=models.vocabulary, rows=self.rows)
+        target = placed(models.target)
         arrays = Arrays.on(target.device)
         drafter: Drafter = Lookup(arrays, models.vocabulary)
         if draft not in FREE:
-            model = Model(models.drafts[draft], **shape, borrowed=target if draft.startswith(EARLY) else None)
-            drafter = ModelDraft(arrays, model, settings.sampler)
+            borrowed = target if draft.startswith(EARLY) else None
+            drafter = ModelDraft(arrays, placed(models.drafts[draft], borrowed=borrowed), settings.sampler)
         shared = settings.sampler, Clock(settings.device), models.target.eos
         plain = Decoder(target, Nothing(arrays, models.vocabulary), *shared, k=0)
         self._decoders = {PLAIN: plain, SPEC: Decoder(target, drafter, *shared, k=k)}

@@ -49,9 +49,7 @@ class Lossless:
         self._target = Laws(self._models.target, vocabulary, sampler)
         drafts = [Laws(draft, vocabulary, sampler) for draft in self._models.drafts.values()]
         lookup = None if drafts else Lookup(Arrays(np, "cpu"), vocabulary)
-        self._observer = Observer(
-            self._target, vocabulary, self._ids, draft=next(iter(drafts), None), lookup=lookup
-        )
+        self._observer = Observer(self._target, vocabulary, self._ids, draft=next(iter(drafts), None), lookup=lookup)
 
     def greedy(self) -> Finding:
         """Every prompt plain and speculative, each twice."""
