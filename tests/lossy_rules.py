@@ -58,6 +58,11 @@ def coin_twice(tokens, q, p, u, v, *, xp, drafted):
     return acceptor.verify(tokens, q, p, u, again, xp=xp, drafted=drafted)
 
 
+def first_unverified(tokens, q, p, u, v, *, xp, drafted):
+    """T14: the first draft is committed whatever the target says."""
+    return acceptor.verify(tokens, q, p, np.where(np.arange(u.shape[1]) == 0, -1.0, u), v, xp=xp, drafted=drafted)
+
+
 RULES = {
     "lenience .7": partial(lenient, lenience=0.7),
     "lenience .9": partial(lenient, lenience=0.9),
@@ -70,4 +75,5 @@ RULES = {
     "target top-p .95 where drafted": partial(warped, top_p=0.95),
     "target min-p .05 where drafted": partial(warped, min_p=0.05),
     "T6 the coin of the test draws too (sglang PR 7231)": coin_twice,
+    "T14 the first draft is never tested (lattice #243)": first_unverified,
 }

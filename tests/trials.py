@@ -1,9 +1,8 @@
 """Real tiny transformers decoded in batches and put to the lossless test, honest or with something wrong."""
 
-from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from itertools import takewhile
 from typing import Any
 
@@ -11,71 +10,169 @@ import numpy as np
 import torch
 
 from specmath.acceptor import verify
-from tests.toys import GREEDY, HOST, SAMPLED, Recurrent, Remembering, decoder_of, llama
-from validate.decoder import Batch
-from validate.directions import DRAFT
-from validate.drafters import Lookup
+from tests.toys import GREEDY, HOST, SAMPLED, Recurrent, continued, decoder_of, llama
+from validate.clock import Clock
+from validate.decoder import Batch, Decoder
+from validate.drafters import Lookup, NGram
 from validate.laws import Laws
-from validate.loading import Loaded, early
+from validate.loading import early
 from validate.lossless import GreedyTest, SampledTest
 from validate.mismatch import faults_of
 from validate.observing import Observer
-from validate.rows import Request
+from validate.rows import Request, Row
 
-VOCABULARY, BUDGET, CHUNK = 8, 6, 128
-PROMPTS = [[a, b] for a in range(6) for b in (1, 4, 6, 7)] + [[a, 2, a, 2, a] for a in range(8)]
-NOTHING: Mapping[str, Any] = {}
+VOCABULARY, CHUNK = 8, 128
+PROMPTS = [[a, b] for a in range(4) for b in (1, 4, 6)] + [[a, 2, a, 2, a] for a in range(8)]
+ENDED = 1e4  # how far down a forbidden token is, in logits that stay finite
 
 
 @cache
-def pair(vocabulary=VOCABULARY, seed=1, noise=0.25):
-    """A target and a draft that partly agrees with it, in double precision, with logits as far from zero as real ones."""
-    target, draft = (llama(vocabulary=vocabulary, seed=seed, sharpness=10, noise=n) for n in (0.0, noise))
-    for loaded in (target, draft):
-        loaded.network.lm_head.bias = torch.nn.Parameter(torch.full((vocabulary,), 20.0, dtype=torch.float64))
-    return target, draft
+def pair(noise=0.25):
+    """A target and a draft that partly agrees with it, in double precision, their logits far from zero as real ones."""
+    both = tuple(llama(vocabulary=VOCABULARY, seed=1, sharpness=10, noise=n) for n in (0.0, noise))
+    for loaded in both:
+        loaded.network.lm_head.bias = torch.nn.Parameter(torch.full((VOCABULARY,), 20.0, dtype=torch.float64))
+    return both
+
+
+class Processed(Laws):
+    """Laws under penalties and masks, token by token."""
+
+    def __init__(self, loaded, sampler, processors):
+        super().__init__(loaded, VOCABULARY, sampler)
+        self._processors = processors
+
+    def logits(self, prompts, texts):
+        rows = super().logits(prompts, texts)
+        befores = [(ids, text[:i]) for ids, text in zip(prompts, texts, strict=True) for i in range(len(text))]
+        for processor in self._processors:
+            for row, before in zip(rows, befores, strict=True):
+                row[:] = np.maximum(processor(row, *before, xp=np), -ENDED)
+        return rows
+
+
+class RecurrentLaws(Laws):
+    """The same of a recurrent model, read from the start for each text."""
+
+    def __init__(self, sampler):
+        self._sampler, self.dtype = sampler, "float64"
+
+    def logits(self, prompts, texts):
+        both = zip(prompts, texts, strict=True)
+        return np.concatenate([np.asarray(Recurrent().forward([*p, *t[:-1]]))[len(p) - 1 :] for p, t in both])
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What is decoded: the draft by name or the model's, so many rows side by side, and under which laws.
+    """What is decoded: the draft by name or the model's, so many rows side by side, under which laws, and what is wrong.
 
-    `others` are samplers that rows of the same batch have, whose own tokens are not looked at.
+    `others` are samplers of further rows in the same batch, whose own tokens are not looked at.
     """
 
     draft: str = "model"
     rows: int = 32
     k: int = 3
-    budget: int = BUDGET
+    budget: int = 6
     sampler: Any = SAMPLED
     processors: tuple[Any, ...] = ()
     others: tuple[Any, ...] = ()
     eos: frozenset[int] = frozenset()
     rule: Any = verify
     planted: tuple[Any, ...] = ()
-    model: Any = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    recurrent: Any = None
+    vocabulary: int = VOCABULARY
+    count: int = len(PROMPTS)
 
-    def decoder(self):
+    def decoder(self, draft=None):
         """The decoder, new."""
-        target, draft = pair(**self.settings)
-        named = draft if self.draft == "model" else self.draft
+        if self.recurrent:
+            drafter = NGram(HOST, self.vocabulary, [[(3 * i * i + i) % self.vocabulary for i in range(60)]])
+            model = self.recurrent(self.rows)
+            return Decoder(model, drafter, SAMPLED, Clock("cpu"), self.eos, 0 if draft == "nothing" else self.k)
+        target, other = pair()
+        named = draft or (other if self.draft == "model" else self.draft)
         return decoder_of(target, named, rows=self.rows, k=self.k, eos=self.eos, rule=self.rule)
 
-    def requests(self, numbers, sampler=None):
-        """Requests of prompts in turn; those that are looked at come first of each group."""
-        kinds = (sampler or self.sampler, *self.others)
+    def laws(self):
+        """(target, draft or None) as they are scored."""
+        if self.recurrent:
+            return RecurrentLaws(self.sampler), None
+        target, draft = pair()
+        drafts = {"model": lambda: draft, "early": lambda: early(target, 1)}
+        scored = partial(Processed, sampler=self.sampler, processors=self.processors)
+        return scored(target), scored(drafts[self.draft]()) if self.draft in drafts else None
+
+    def observer(self):
+        """What turns texts into observations."""
+        target, draft = self.laws()
+        lookup = Lookup(HOST, self.vocabulary, longest=2, shortest=1) if self.draft == "lookup" else None
+        return Observer(target, self.vocabulary, self.prompts, draft=draft, lookup=lookup)
+
+    @property
+    def prompts(self):
+        return [[token % self.vocabulary for token in prompt] for prompt in PROMPTS[: self.count]]
+
+    def requests(self, numbers):
+        """Requests of prompts in turn, each followed by the others of its batch."""
+        kinds, prompts = (self.sampler, *self.others), self.prompts
         return [
-            Request(PROMPTS[n % len(PROMPTS)], self.budget, len(kinds) * n + i, kind, self.processors)
+            Request(prompts[n % self.count], self.budget, len(kinds) * n + i, kind, self.processors)
             for n in numbers
             for i, kind in enumerate(kinds)
         ]
 
-    def texts(self, decoder, numbers, sampler=None):
+    def texts(self, decoder, numbers):
         """(place of the prompt, tokens) of each number."""
         with ExitStack() as stack:
             for bug in self.planted:
                 stack.enter_context(bug.in_place())
-            made = dict(decoder.decode(self.requests(numbers, sampler)))
-        size = 1 + len(self.others)
-        return [(n % len(PROMPTS), made[size * i].tokens) for i, n in enumerate(numbers)]
+            made = [row.tokens for row in continued(decoder, self.requests(numbers))]
+        return [(n % self.count, text) for n, text in zip(numbers, made[:: 1 + len(self.others)], strict=True)]
+
+    def faults(self, text):
+        return faults_of(text, eos=self.eos, budget=self.budget, vocabulary=self.vocabulary)
+
+
+def sampled(trial, sample, seed=0):
+    """The sampled test of a trial, until it has failed or the sample is complete."""
+    decoder, observer, test = trial.decoder(), trial.observer(), SampledTest()
+    number = seed * 1_000_000
+    while test.tokens < sample and not test.failed:
+        texts = trial.texts(decoder, range(number, number + CHUNK))
+        number += CHUNK
+        for _, text in texts:
+            for fault in trial.faults(text):
+                test.fault(fault)
+        known = [(place, list(takewhile(lambda t: 0 <= t < trial.vocabulary, text))) for place, text in texts]
+        for seen in observer.observe(known):
+            test.observe(seen)
+    return test
+
+
+def greedy(trial):
+    """The greedy test of a trial: every prompt once plain and once not."""
+    trial = replace(trial, sampler=GREEDY, budget=24)
+    test, (laws, _) = GreedyTest("float64"), trial.laws()
+    honest = replace(trial, rule=verify, planted=(), recurrent=Recurrent if trial.recurrent else None)
+    arms = (honest, honest.decoder("nothing")), (trial, trial.decoder())
+    plain, spec = (arm.texts(decoder, range(trial.count)) for arm, decoder in arms)
+    for ids, (place, one), (_, other) in zip(trial.prompts, plain, spec, strict=True):
+        for fault in trial.faults(other):
+            test.fault(fault)
+        row = partial(lambda ids, prefix: laws.logits([ids], [[*prefix, 0]])[-1], ids)
+        test.compare(place, [one], [other], row)
+    return test.finding()
+
+
+def alpha(trial, texts=256):
+    """Mean of sum min(p, q) over the tested drafts of so many texts."""
+    decoder = trial.decoder()
+    batch, waiting, betas = Batch(decoder), trial.requests(range(texts)), []
+    with ExitStack() as stack:
+        for bug in trial.planted:
+            stack.enter_context(bug.in_place())
+        while waiting or batch.rows:
+            while waiting and batch.free:
+                batch.add(Row(waiting.pop(), decoder.eos))
+            betas += [beta for _, done in batch.round() for beta in done.beta]
+    return np.mean(betas)
