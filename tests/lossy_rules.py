@@ -73,7 +73,7 @@ RULES = {
     "target at T .9 where drafted": partial(warped, temperature=0.9),
     "target top-k 4 where drafted": partial(warped, top_k=4),
     "target top-p .95 where drafted": partial(warped, top_p=0.95),
-    "target min-p .05 where drafted": partial(warped, min_p=0.05),
+    "target min-p .1 where drafted": partial(warped, min_p=0.1),
     "T6 the coin of the test draws too (sglang PR 7231)": coin_twice,
     "T14 the first draft is never tested (lattice #243)": first_unverified,
 }

@@ -27,7 +27,7 @@ ENDED = 1e4  # how far down a forbidden token is, in logits that stay finite
 
 
 @cache
-def pair(noise=0.25):
+def pair(noise=0.6):
     """A target and a draft that partly agrees with it, in double precision, their logits far from zero as real ones."""
     both = tuple(llama(vocabulary=VOCABULARY, seed=1, sharpness=10, noise=n) for n in (0.0, noise))
     for loaded in both:
@@ -64,7 +64,7 @@ class RecurrentLaws(Laws):
 
 @dataclass(frozen=True)
 class Trial:
-    """What is decoded: the draft by name or the model's, so many rows side by side, under which laws, and what is wrong.
+    """What is decoded: the draft by name or the model's, so many rows side by side, the laws, and what is wrong.
 
     `others` are samplers of further rows in the same batch, whose own tokens are not looked at.
     """
@@ -164,12 +164,13 @@ def greedy(trial):
     return test.finding()
 
 
-def alpha(trial, texts=256):
+def alpha(decoder, planted=(), texts=256):
     """Mean of sum min(p, q) over the tested drafts of so many texts."""
-    decoder = trial.decoder()
-    batch, waiting, betas = Batch(decoder), trial.requests(range(texts)), []
+    prompts = [[token % decoder.target.vocabulary for token in prompt] for prompt in PROMPTS]
+    waiting = [Request(prompts[n % len(prompts)], 20, n, SAMPLED) for n in range(texts)]
+    batch, betas = Batch(decoder), []
     with ExitStack() as stack:
-        for bug in trial.planted:
+        for bug in planted:
             stack.enter_context(bug.in_place())
         while waiting or batch.rows:
             while waiting and batch.free:
