@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 
 from specmath.acceptor import verify
 from tests.decoder_checks import ALTERNATING
-from tests.decoder_mutants import MUTANTS, Decoder, Mutant, judged
+from tests.decoder_mutants import MUTANTS, Decoder, Model, Mutant, judged
 from tests.lossy_rules import RULES
 from tests.toys import Recurrent, Stale, decoder_of, remembering
 from tests.trials import Trial, alpha, greedy, sampled
@@ -53,11 +53,28 @@ def of(entries, trial, *, but=()):
     return {name: replace(trial, planted=(MUTANTS[name],)) for name in names}
 
 
-REFUSED = ("T16 the cache is reset", "T16 the cache one too short")
+def rewound(more):
+    """A rewind that leaves so many more tokens, where there are any."""
+
+    def rewind(self, length, slot=0):
+        self.lengths[slot] = min(length + more, self.lengths[slot])
+
+    return rewind
+
+
+def kept(rewind):
+    """The target alone rewinds so: n-grams have no cache."""
+    return replace(NGRAM, budget=12, planted=(Mutant("state", ((Model, "rewind", rewind),)),))
+
+
+GREEDY_ALONE = ("T17 a row moves without its keys", "T17 the positions of the first", "T17 rows see")
+REFUSED = ("T16 the cache is reset", "T16 the cache one too short", "T17 lengths of rows swapped")
 BUGS = {
     **{name: replace(Trial(), rule=rule) for name, rule in RULES.items()},
     **of(("T2 ", "T3 ", "T4 ", "T5 ", "T13 ", "T15 ", "T25 "), Trial(), but=("T3 the sampler",)),
-    **of(("T16 ", "T17 a row moves without its keys", "T17 the positions", "T17 rows see"), LONG, but=REFUSED),
+    "T16 the target's cache keeps a rejected draft": kept(rewound(1)),
+    "T16 the target's cache is not rolled back (aprender PR 2014)": kept(rewound(64)),
+    **of(GREEDY_ALONE, LONG),
     **of(("T3 the sampler",), Trial(sampler=Sampler(0.5))),
     **of(("T11 one sampler",), MIXED),
     "T18 a recurrent state is not rewound (vllm #39273)": replace(RECURRENT, recurrent=Stale),
@@ -68,8 +85,16 @@ BUGS = {
         LOOKUP, planted=(Mutant("known_ids", ((Decoder, "judge", judged(padding_ends_a_text)),)),)
     ),
 }
-GREEDY: tuple[str, ...] = ()
-LONGER, LONGEST = (), 200_000
+UNSEEN = (  # in 12,000 sampled tokens of a network whose logits hang mostly on the token before; T17 in 40,000
+    "T4 ", "T16 ", "T17 a row moves without its keys",
+)  # fmt: skip
+SLOW, LONGEST = ("lenience .9", "target at T .9", "T6 ", "T5 accept and recover", "T17 ", *UNSEEN), 60_000
+IN_GREEDY = (
+    "synthetic", "an ensemble", "T14 ", "T3 the sampler", "T11 ", "T15 ", "T16 the target's cache keeps", "T17 ",
+    "T18 ", "T19 ", "T20 ", "T25 drafts", "T28 ", "T29 ",
+)  # fmt: skip
+FAST = [name for name in BUGS if not name.startswith(SLOW)]
+GREEDY = [name for name in BUGS if name.startswith(IN_GREEDY)]
 LOSSLESS = of(("T12 ",), LONG)  # the row shown is the one drawn from
 
 
@@ -122,7 +147,7 @@ def honest(trial):
     return replace(trial, rule=verify, planted=(), recurrent=Recurrent if trial.recurrent else None)
 
 
-@pytest.mark.parametrize("name", [name for name in BUGS if name not in LONGER])
+@pytest.mark.parametrize("name", FAST)
 def test_a_lossy_rule_or_a_bug_is_found(name):
     """And the honest decoder is not: a false alarm at this seed would be taken for a find."""
     test = sampled(BUGS[name], FEW, seed=SEED)
@@ -160,8 +185,8 @@ def remembering_decoder():
 
 
 @pytest.mark.slow
-def test_tokens_until_each_is_found():
-    """Printed: median and worst of seven seeds, of which the median is one where the honest decoder is not failed."""
-    for name, trial in BUGS.items():
-        found = sorted(sampled(trial, LONGEST, seed).found for seed in SEEDS)
-        print(f"| {name} | {found[len(found) // 2]:,} | {found[-1]:,} |")
+@pytest.mark.parametrize("name", [name for name in BUGS if not name.startswith(UNSEEN)])
+def test_tokens_until_each_is_found(name):
+    """Median and worst of seven seeds; at one in twenty an honest decoder would be failed too."""
+    found = sorted(sampled(BUGS[name], LONGEST, seed).found for seed in SEEDS)
+    print(f"| {name} | {found[len(found) // 2]:,} | {found[-1]:,} |")
