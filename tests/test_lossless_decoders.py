@@ -16,7 +16,7 @@ from tests.trials import Trial, alpha, greedy, sampled
 from validate.processors import Penalties
 from validate.sampler import Sampler
 
-SAMPLE, FEW = 30_000, 6000
+SAMPLE, FEW = 30_000, 2000
 SEEDS, SEED = (
     range(1, 8),
     2,
@@ -88,7 +88,22 @@ BUGS = {
 UNSEEN = (  # in 12,000 sampled tokens of a network whose logits hang mostly on the token before; T17 in 40,000
     "T4 ", "T16 ", "T17 a row moves without its keys",
 )  # fmt: skip
-SLOW, LONGEST = ("lenience .9", "target at T .9", "T6 ", "T5 accept and recover", "T17 ", *UNSEEN), 60_000
+SLOW, LONGEST = (
+    (
+        "lenience .9",
+        "target at T .9",
+        "T6 ",
+        "T5 accept and recover",
+        "T19 counters",
+        "T17 ",
+        "T13 ",
+        "T19 the last",
+        "an ensemble",
+        "target min-p",
+        *UNSEEN,
+    ),
+    60_000,
+)
 IN_GREEDY = (
     "synthetic", "an ensemble", "T14 ", "T3 the sampler", "T11 ", "T15 ", "T16 the target's cache keeps", "T17 ",
     "T18 ", "T19 ", "T20 ", "T25 drafts", "T28 ", "T29 ",
@@ -103,7 +118,7 @@ LOSSLESS = of(("T12 ",), LONG)  # the row shown is the one drawn from
 
 @pytest.mark.parametrize("name", HONEST)
 def test_honest_decoders_do_not_fail(name):
-    test = sampled(replace(HONEST[name], rows=8), 1000, seed=SEED)
+    test = sampled(replace(HONEST[name], rows=8), 700, seed=SEED)
     assert (test.failed, test.faults) == (False, [])
     assert greedy(replace(HONEST[name], rows=8)).verdict == "pass"
 
