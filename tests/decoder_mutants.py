@@ -1,5 +1,6 @@
 """Bugs of real decoders made again in ours: what is replaced, and the check of `decoder_checks` that must find it."""
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,11 +31,16 @@ class Mutant:
     check: str
     planted: tuple[tuple[Any, str, Any], ...]
 
-    def value(self):
-        """What the check gives: below PLANTED where the bug is found."""
+    @contextmanager
+    def in_place(self):
         with pytest.MonkeyPatch.context() as patch:
             for owner, name, bug in self.planted:
                 patch.setattr(owner, name, bug)
+            yield
+
+    def value(self):
+        """What the check gives: below PLANTED where the bug is found."""
+        with self.in_place():
             try:
                 return decoder_checks.CHECKS[self.check]()
             except AssertionError:

@@ -107,7 +107,7 @@ def test_what_the_lossless_test_decodes_with_is_what_a_run_decodes_with(monkeypa
     def shapes(kind, make):
         found = []
 
-        def model(of, borrowed=None, **shaped):
+        def model(of, borrowed=None, rows=1, **shaped):
             found.append((of.name, borrowed is not None, shaped))
             return Model(of, capacity=8)
 

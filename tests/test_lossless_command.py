@@ -1,21 +1,25 @@
 """`specmath lossless` on small models: exit codes, words, and decoders broken on purpose."""
 
 import json
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from specmath import acceptor
 from tests import tiny
-from validate import cli, drafters
+from tests.decoder_mutants import MUTANTS, with_request
+from tests.lossy_rules import RULES
+from validate import cli, drafters, laws, pairs
 from validate import decoder as decoder_module
 from validate.arrays import Arrays
 from validate.decoder import Decoder
 from validate.directions import DRAFT
-from validate.drafters import Lookup, ModelDraft, Proposal
+from validate.drafters import Lookup
 from validate.laws import Laws
+from validate.models import Models, Settings
 from validate.observing import STALE, Observer
 from validate.pairs import SPEC, Pair
 from validate.sampler import Sampler
@@ -100,7 +104,7 @@ def sampled(command, *options):
 
 
 def test_a_lenient_rule_is_found(command, monkeypatch):
-    monkeypatch.setattr(decoder_module, "verify", lambda *a, xp: acceptor.lossy_lenience(*a, lenience=0.3, xp=xp))
+    monkeypatch.setattr(pairs, "Decoder", partial(Decoder, rule=RULES["lenience .7"]))
     code, verdict, found = sampled(command)
     assert (code, verdict) == (1, "fail")
     assert found["found"] < 6000
@@ -108,52 +112,30 @@ def test_a_lenient_rule_is_found(command, monkeypatch):
     assert "no law of the target's gives these tokens" in found["reason"]
 
 
-class ArgmaxDraftSoftmaxRow(ModelDraft):
-    """T2."""
-
-    def propose(self, committed, k, stream):
-        honest = super().propose(committed, k, stream)
-        return Proposal(honest.q[:1].argmax(-1).tolist(), honest.q[:1])
-
-
-def test_T02_an_argmax_draft_with_its_softmax_row_is_found(command, monkeypatch):
-    monkeypatch.setattr("validate.pairs.ModelDraft", ArgmaxDraftSoftmaxRow)
-    assert sampled(command)[:2] == (1, "fail")
+def test_T02_an_argmax_draft_with_its_softmax_row_is_found(command):
+    with MUTANTS["T2 argmax draft, softmax row (transformers #32867)"].in_place():
+        assert sampled(command)[:2] == (1, "fail")
 
 
 def test_T03_a_target_judged_without_its_truncation_emits_what_it_cannot(command, monkeypatch):
     """The decoder draws from the whole law, top-k 3 was asked for: the first token outside is enough."""
 
-    def lopsided(target, drafter, sampler, *rest, k):
-        return Decoder(target, drafter, Sampler(temperature=1.0) if k else sampler, *rest, k=k)
+    true = Pair.texts
 
-    monkeypatch.setattr("validate.pairs.Decoder", lopsided)
+    def lopsided(self, arm, requests):
+        whole = [replace(request, sampler=Sampler(temperature=1.0)) for request in requests]
+        return true(self, arm, whole if arm == SPEC else requests)
+
+    monkeypatch.setattr(Pair, "texts", lopsided)
     code, verdict, found = sampled(command, "--top-k", 3)
     assert (code, verdict) == (1, "fail")
     assert "has probability 0 there" in found["reason"]
-    assert found["tokens"] < 100
+    assert found["found"] < 100
 
 
-def forget_to_rewind(monkeypatch):
-    """T16, planted: the target's cache keeps a rejected draft, and everything after it is one place too far."""
-    real = decoder_module.Generation._round
-
-    def round_(self):
-        target, plain = self._decoder.target, self._decoder.k == 0
-        found = target.rewind
-        if not plain:
-            target.rewind = lambda length: found(min(target.length, length + 1))
-        try:
-            return real(self)
-        finally:
-            target.rewind = found
-
-    monkeypatch.setattr(decoder_module.Generation, "_round", round_)
-
-
-def test_T16_a_cache_that_keeps_a_rejected_draft_is_found(command, monkeypatch):
-    forget_to_rewind(monkeypatch)
-    code, out, _ = command("--per-domain", 3, "--tokens", 24)
+def test_T16_a_cache_that_keeps_a_rejected_draft_is_found(command):
+    with MUTANTS["T16 the cache one too long"].in_place():
+        code, out, _ = command("--per-domain", 3, "--tokens", 24)
     assert code == 1
     assert out.startswith("FAIL: ")
     assert "differ from plain decoding by no tie" in out
@@ -182,10 +164,34 @@ def test_T29_an_id_that_is_none_is_a_fault(command, monkeypatch):
 
 def test_a_plain_decoder_that_is_as_wrong_leaves_speculation_without_blame(command, monkeypatch):
     colder = Sampler(temperature=0.5)
-    monkeypatch.setattr(decoder_module, "law", lambda sampler, *rest: drafters.law(colder, *rest))
+
+    def wrong(rows, arrays, logits, *rest):
+        return drafters.laws([with_request(row, sampler=colder) for row in rows], arrays, logits, *rest)
+
+    monkeypatch.setattr(decoder_module, "laws", wrong)
     code, verdict, found = sampled(command)
     assert (code, verdict, found["drift"]) == (3, "cannot_tell", True)
     assert "plain decoding fails the same test" in found["reason"]
+
+
+def pair_of(models, draft, k=4):
+    settings = Settings(str(models / "target"), (draft,), (k,), Sampler(1.0), 4, 0, "cpu", "float32")
+    return Pair(Models(settings), settings, 8)
+
+
+def test_texts_are_made_side_by_side_as_far_as_the_logits_of_a_verification_are_bounded(models, monkeypatch):
+    assert pair_of(models, "lookup").rows == pairs.ROWS
+    for k, rows in ((4, 6), (9, 3), (99, 1)):
+        monkeypatch.setattr(pairs, "CELLS", 5 * 30 * 6)
+        assert pair_of(models, "lookup", k).rows == rows
+
+
+def test_early_exit_drafts_in_the_targets_cache_as_in_a_run(models, monkeypatch):
+    made = []
+    monkeypatch.setattr(pairs, "ModelDraft", lambda arrays, model, sampler: made.append(model))
+    pair_of(models, "early:1")
+    pair_of(models, str(models / "draft"))
+    assert [model.borrows for model in made] == [True, False]
 
 
 # --- what is observed ----------------------------------------------------------------------------------------------
@@ -193,8 +199,8 @@ def test_a_plain_decoder_that_is_as_wrong_leaves_speculation_without_blame(comma
 
 def test_laws_are_those_of_one_forward_over_each_text_alone():
     loaded, sampler = tiny.llama(seed=3), Sampler(0.8, top_p=0.9)
-    laws, texts = Laws(loaded, 8, sampler), [[1, 2, 3], [4], [5, 6]]
-    rows = laws.law(laws.logits([7, 0], texts))
+    scored, texts = Laws(loaded, 8, sampler), [[1, 2, 3], [4], [5, 6]]
+    rows = scored.law(scored.logits([[7, 0]] * 3, texts))
     alone = [
         torch.softmax(loaded.network(torch.tensor([[7, 0, *t]])).logits[0, 1:-1] / 0.8, -1).detach() for t in texts
     ]
@@ -206,25 +212,50 @@ def test_laws_are_those_of_one_forward_over_each_text_alone():
     )
 
 
+def test_texts_of_prompts_of_any_length_score_alike_in_forwards_of_any_size(monkeypatch):
+    scored = Laws(tiny.llama(seed=3), 8, Sampler(1.0))
+    prompts, texts = [[7], [1, 2, 3, 4, 5], [6, 0], [6, 0]], [[1, 2, 3], [4], [5, 6, 7, 0], [2]]
+    alone = np.concatenate([scored.logits([prompt], [text]) for prompt, text in zip(prompts, texts, strict=True)])
+    for cells in (laws.CELLS, 80, 1):
+        monkeypatch.setattr(laws, "CELLS", cells)
+        np.testing.assert_allclose(scored.logits(prompts, texts), alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("cells", [1, 80, 200, 10**6])
+def test_no_forward_of_several_texts_has_more_logits_than_stated(monkeypatch, cells):
+    loaded, seen = tiny.llama(seed=3), []
+    network = loaded.network
+    network.register_forward_hook(lambda _, __, output: seen.append(output.logits.shape))
+    monkeypatch.setattr(laws, "CELLS", cells)
+    texts = [[1] * (1 + n % 3) for n in range(9)]
+    Laws(loaded, 8, Sampler(1.0)).logits([[2] * (1 + n % 2) for n in range(9)], texts)
+    assert sum(shape[0] for shape in seen) == len(texts)
+    assert all(shape[0] == 1 or shape.numel() <= cells for shape in seen)
+    assert len(seen) == {1: 9, 10**6: 1}.get(cells, len(seen))
+
+
 def test_a_token_just_outside_the_truncation_is_tied_and_one_far_outside_is_not():
-    laws = Laws(tiny.llama(), 8, Sampler(1.0, top_k=2))
+    scored = Laws(tiny.llama(), 8, Sampler(1.0, top_k=2))
     logits = np.zeros((2, 8), np.float32) - 30
     logits[:, :3] = [[20.0, 19.0, 19.0 - 2e-5], [20.0, 19.0, 18.0]]
-    assert laws.law(logits)[:, 2].tolist() == [0, 0]
-    assert laws.tied(logits, np.array([2, 2])).tolist() == [True, False]
+    assert scored.law(logits)[:, 2].tolist() == [0, 0]
+    assert scored.tied(logits, np.array([2, 2])).tolist() == [True, False]
+
+
+PROMPTS = [1, 2], [1, 2], [1, 2, 1]
 
 
 def observer(lookup=None):
     loaded = tiny.llama(seed=3)
     sampler = Sampler(1.0)
     draft = None if lookup else Laws(tiny.llama(seed=3, noise=0.3), 8, sampler)
-    return Observer(Laws(loaded, 8, sampler), 8, draft=draft, lookup=lookup)
+    return Observer(Laws(loaded, 8, sampler), 8, PROMPTS, draft=draft, lookup=lookup)
 
 
 def test_a_context_is_a_prompt_and_the_tokens_after_it():
     watching = observer()
-    (first,) = watching.observe(0, [1, 2], [[3, 4], [3, 5], []])
-    (second,) = watching.observe(1, [1, 2], [[3]])
+    (first,) = watching.observe([(0, [3, 4]), (0, [3, 5]), (0, [])])
+    (second,) = watching.observe([(1, [3])])
     assert first.contexts.tolist() == [0, 1, 0, 1]
     assert second.contexts.tolist() == [2]
     assert watching.context(1) == (0, (3,))
@@ -234,7 +265,7 @@ def test_a_context_is_a_prompt_and_the_tokens_after_it():
 
 
 def test_the_row_before_is_that_of_the_same_text():
-    (seen,) = observer().observe(0, [1, 2], [[3, 4], [5, 6, 7]])
+    (seen,) = observer().observe([(0, [3, 4]), (1, [5, 6, 7])])
     stale = seen.suspects[STALE]
     np.testing.assert_array_equal(stale[[0, 2]], seen.p[[0, 2]])
     np.testing.assert_array_equal(stale[[1, 3, 4]], seen.p[[0, 2, 3]])
@@ -242,7 +273,7 @@ def test_the_row_before_is_that_of_the_same_text():
 
 def test_a_lookup_draft_is_a_certain_law_where_something_is_found():
     lookup = Lookup(Arrays(np, "cpu"), 8, longest=1, shortest=1)
-    (seen,) = observer(lookup).observe(0, [1, 2, 1], [[2, 3]])
+    (seen,) = observer(lookup).observe([(2, [2, 3])])
     drafted = seen.suspects[DRAFT]
     assert drafted[:2].argmax(axis=1).tolist() == [2, 1]
     assert drafted[:2].max(axis=1).tolist() == [1, 1]
@@ -253,4 +284,4 @@ def test_logits_that_are_no_numbers_name_the_model():
     with torch.no_grad():
         loaded.network.lm_head.weight[0] = torch.nan
     with pytest.raises(ValueError, match="the logits of tiny-3 hold NaN"):
-        Laws(loaded, 8, Sampler(1.0)).logits([1], [[2, 3]])
+        Laws(loaded, 8, Sampler(1.0)).logits([[1]], [[2, 3]])

@@ -19,9 +19,10 @@ from validate.mismatch import faults_of
 from validate.models import Models
 from validate.observing import Observer
 from validate.pairs import PLAIN, SPEC, Pair
+from validate.rows import Request
 from validate.workload import Prompt, seed_of
 
-ROUND = 4  # texts of each prompt between two looks at the wealth
+LOOK = 4  # times as many texts as are made side by side, at most, between two looks at the wealth
 TWICE = 2
 CONTROL, FEWEST = 4, 400  # plain tokens for each that speculation needed to fail, and at least
 
@@ -48,7 +49,7 @@ class Lossless:
         self._target = Laws(self._models.target, vocabulary, sampler)
         drafts = [Laws(draft, vocabulary, sampler) for draft in self._models.drafts.values()]
         lookup = None if drafts else Lookup(Arrays(np, "cpu"), vocabulary)
-        self._observer = Observer(self._target, vocabulary, draft=next(iter(drafts), None), lookup=lookup)
+        self._observer = Observer(self._target, vocabulary, self._ids, draft=next(iter(drafts), None), lookup=lookup)
 
     def greedy(self) -> Finding:
         """Every prompt plain and speculative, each twice."""
@@ -78,33 +79,56 @@ class Lossless:
         return f"{self._prompts[prompt].id} + {text!r}" if after else self._prompts[prompt].id
 
     def _compared(self, test: GreedyTest) -> Iterator[Step]:
-        for number, (prompt, ids) in enumerate(zip(self._prompts, self._ids, strict=True), 1):
-            plain, spec = (self._pair.texts(arm, [(ids, self._settings.seed)] * TWICE) for arm in (PLAIN, SPEC))
-            for text in spec:
-                for fault in self._faults(text):
-                    test.fault(f"the text of {prompt.id} {fault}")
-            test.compare(prompt.id, plain, spec, partial(self._row, ids))
-            yield Step("compared", number, len(self._prompts), f"{prompt.id} ({prompt.domain})")
+        size = max(1, self._pair.rows // TWICE)
+        for start in range(0, len(self._prompts), size):
+            places = range(start, min(start + size, len(self._prompts)))
+            asked = [self._request(place, self._settings.seed) for place in places for _ in range(TWICE)]
+            plain, spec = (self._pair.texts(arm, asked) for arm in (PLAIN, SPEC))
+            for i, place in enumerate(places):
+                mine = slice(TWICE * i, TWICE * (i + 1))
+                self._compare(test, place, plain[mine], spec[mine])
+                prompt = self._prompts[place]
+                yield Step("compared", place + 1, len(self._prompts), f"{prompt.id} ({prompt.domain})")
+
+    def _compare(self, test: GreedyTest, place: int, plain: list[list[int]], spec: list[list[int]]) -> None:
+        prompt = self._prompts[place].id
+        for text in spec:
+            for fault in self._faults(text):
+                test.fault(f"the text of {prompt} {fault}")
+        test.compare(prompt, plain, spec, partial(self._row, self._ids[place]))
 
     def _drawn(self, arm: str, test: SampledTest, sample: int) -> Iterator[Step]:
-        """Rounds of a few texts of every prompt, looked at after each."""
+        """Texts of all prompts in turn, looked at after each chunk of them.
+
+        A chunk is taken in as it was asked for and whole: the texts that are over first are not like the others.
+        """
         number = 0
         while test.tokens < sample and not test.failed:
-            for place, (prompt, ids) in enumerate(zip(self._prompts, self._ids, strict=True)):
-                names = [f"{prompt.id}/{arm}/{number + i}" for i in range(ROUND)]
-                texts = self._pair.texts(arm, [(ids, seed_of(self._settings.seed, name)) for name in names])
-                self._observe(test, place, texts)
-                yield Step(arm, min(test.tokens, sample), sample, f"tokens, p = {test.p_value:.2g}")
-                if test.failed or test.tokens >= sample:
-                    return
-            number += ROUND
+            left = -(-(sample - test.tokens) // self._settings.budget)
+            texts = range(number, number + min(LOOK * self._pair.rows, left))
+            self._observe(test, self._texts(arm, texts))
+            number = texts.stop
+            yield Step(arm, min(test.tokens, sample), sample, f"tokens, p = {test.p_value:.2g}")
 
-    def _observe(self, test: SampledTest, place: int, texts: Sequence[Sequence[int]]) -> None:
-        for text in texts:
+    def _texts(self, arm: str, numbers: Sequence[int]) -> list[tuple[int, list[int]]]:
+        """(place of the prompt, text) of the texts of these numbers, prompt by prompt."""
+        count = len(self._prompts)
+        ordered = sorted(numbers, key=lambda number: (number % count, number))
+        names = [f"{self._prompts[n % count].id}/{arm}/{n // count}" for n in ordered]
+        seeds = [seed_of(self._settings.seed, name) for name in names]
+        asked = [self._request(n % count, seed) for n, seed in zip(ordered, seeds, strict=True)]
+        return [(n % count, text) for n, text in zip(ordered, self._pair.texts(arm, asked), strict=True)]
+
+    def _request(self, place: int, seed: int) -> Request:
+        return Request(self._ids[place], self._settings.budget, seed, self._settings.sampler)
+
+    def _observe(self, test: SampledTest, texts: Sequence[tuple[int, list[int]]]) -> None:
+        for place, text in texts:
             for fault in self._faults(text):
                 test.fault(f"a text of {self._prompts[place].id} {fault}")
-        known = [list(takewhile(lambda t: 0 <= t < self._models.vocabulary, text)) for text in texts]
-        for seen in self._observer.observe(place, self._ids[place], known):
+        vocabulary = self._models.vocabulary
+        known = [(place, list(takewhile(lambda t: 0 <= t < vocabulary, text))) for place, text in texts]
+        for seen in self._observer.observe(known):
             test.observe(seen)
 
     def _faults(self, text: Sequence[int]) -> list[str]:
@@ -113,4 +137,4 @@ class Lossless:
 
     def _row(self, ids: Sequence[int], prefix: Sequence[int]) -> np.ndarray:
         """The target's logits after a prompt and a text."""
-        return self._target.logits(ids, [[*prefix, ids[-1]]])[-1]
+        return self._target.logits([ids], [[*prefix, ids[-1]]])[-1]
