@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn import functional
 
+from validate.console import say
 from validate.loading import cache_home
 
 FORMAT, VERSION = "specmath.products", 1
@@ -58,15 +59,16 @@ def choose(network: Any, machine: Mapping[str, Any], *, least: int = LEAST, cloc
     """Give every linear layer of a network on a CPU the fastest product for each number of rows, in place.
 
     Measured once per shape on this `machine`, then read from the cache directory; where others held the cores while it
-    was measured, the choices are for this process alone. A layer whose product is packed has
-    its weights packed too. On a device nothing changes.
+    was measured, the choices are for this process alone. A layer whose product is packed has its weights packed too. On
+    a device nothing changes.
     """
     for dtype, layers in _layers(network, least).items():
         kept = _Kept({**machine, "dtype": str(dtype), "torch": torch.__version__})
         known = kept.read()
-        times = {
-            shape: timed(shape, dtype, clock) for shape in sorted({_shape(layer) for layer in layers} - known.keys())
-        }
+        new = sorted({_shape(layer) for layer in layers} - known.keys())
+        if new:
+            say(f"measuring the matrix products of {len(new)} shapes, once on this machine")
+        times = {shape: timed(shape, dtype, clock) for shape in new}
         known |= {shape: chosen(of) for shape, of in times.items()}
         if times and not any(map(_disturbed, times.values())):
             kept.write(known)
