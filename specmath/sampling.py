@@ -83,7 +83,7 @@ def _greedy(logits, xp):
     _refuse_peaks(peaks[..., 0], xp)
     one = xp.where(xp.isfinite(peaks), 1, math.nan * peaks)
     ids = xp.arange(logits.shape[-1], device=logits.device)
-    return xp.where(ids == first, one, 0)
+    return xp.astype(ids == first, one.dtype) * one
 
 
 def _lowest_kept(logits, top_k, top_p, xp):

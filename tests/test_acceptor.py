@@ -1,5 +1,6 @@
 """The acceptor on every array library, at the edges of rounding, and on input that is no law."""
 
+from fractions import Fraction
 from functools import partial
 
 import numpy as np
@@ -198,3 +199,40 @@ def test_shapes_and_counts_that_do_not_fit_are_refused_in_one_line():
         acceptor.verify(tokens, q, p[:, :2], u, v, xp=np)
     with pytest.raises(ValueError, match=r"row 1 of 3: drafted is outside 0\.\.2"):
         acceptor.verify(tokens, q, p, u, v, xp=np, drafted=np.array([2, 3, 0]))
+
+
+def first_beyond(weights, v):
+    """The oracle: add up one after another, in fractions."""
+    exact, total, seen = [Fraction(w) for w in weights], sum(map(Fraction, weights)), 0
+    for x, weight in enumerate(exact):
+        seen += weight
+        if seen > v * total or seen == total:
+            return x
+    raise AssertionError
+
+
+@pytest.mark.parametrize("vocabulary", [1, 2, 255, 256, 257, 1000, 1536])
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_draw_is_the_first_token_beyond_its_quantile_over_any_vocabulary(library, vocabulary):
+    """Weights are small integers, which no sum rounds, most of them zero, at both ends and over whole blocks too."""
+    xp, convert = LIBRARIES[library]
+    rng = np.random.default_rng(vocabulary)
+    weights = rng.integers(0, 4, (60, vocabulary)) * (rng.random((60, vocabulary)) < 0.1)
+    weights[:20, : vocabulary // 2] = 0
+    weights[20:40, vocabulary // 2 :] = 0
+    weights[np.arange(60), rng.integers(0, vocabulary, 60)] += 1
+    eighths = rng.integers(0, 9, 60)
+    drawn = acceptor.draw(convert(weights.astype(float)), convert(eighths / 8), xp=xp)
+    expected = [first_beyond(row.tolist(), Fraction(int(e), 8)) for row, e in zip(weights, eighths, strict=True)]
+    assert np.asarray(drawn).tolist() == expected
+    assert all(weights[i, x] > 0 for i, x in enumerate(expected))
+
+
+def test_a_draw_never_lands_on_a_token_without_weight_whatever_rounds():
+    rng = np.random.default_rng(3)
+    weights = rng.random((400, 700)) ** 20 * (rng.random((400, 700)) < 0.2)
+    sums = np.cumsum(weights, axis=-1)
+    edges = sums[np.arange(400), rng.integers(0, 700, 400)] / sums[:, -1]
+    for v in (edges, np.nextafter(edges, 2), np.nextafter(edges, -1), np.ones(400), np.zeros(400)):
+        drawn = acceptor.draw(weights, np.clip(v, 0, 1), xp=np)
+        assert (weights[np.arange(400), drawn] > 0).all()

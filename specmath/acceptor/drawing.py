@@ -8,6 +8,8 @@ import math
 
 from specmath.sampling import refuse_rows
 
+BLOCK = 256
+
 
 def residual(p, q, *, xp):
     """Law of the recovered token: max(p - q, 0) / sum(max(p - q, 0)) over the last axis [..., V].
@@ -31,8 +33,8 @@ def draw(weights, v, *, xp):
     """The token at quantile v: the first x with weights(0) + ... + weights(x) > v total, over the last axis.
 
     Inversion of the cumulative sum of `weights` [..., V] at `v` [...], uniform on [0, 1]; the weights need
-    not sum to 1. Where v * total reaches the total (v = 1, or by rounding) it is the last token of any
-    weight. One without weight is never drawn.
+    not sum to 1. Where v * total reaches the total (v = 1, or by rounding) it is the last token that adds to
+    the sum. One without weight is never drawn: the sum does not rise there.
 
     Raises ValueError naming a row whose weights are not finite or none above 0; off the host it is -1.
 
@@ -40,21 +42,35 @@ def draw(weights, v, *, xp):
     >>> [int(draw(np.array([0.0, 0.25, 0.75, 0.0]), np.array(v), xp=np)) for v in (0.0, 0.25, 1.0)]
     [1, 2, 2]
     """
-    weights = double(weights, xp)
-    cumulative = xp.cumulative_sum(weights, axis=-1)
-    total = cumulative[..., -1:]
+    blocks = _blocks(double(weights, xp), xp)
+    sums = xp.cumulative_sum(xp.sum(blocks, axis=-1), axis=-1)
+    total = sums[..., -1:]
     unusable = ~((total > 0) & (total < math.inf))
     refuse_rows(unusable, "no law to draw from; expected finite weights and one above 0", xp=xp)
-    weighty = weights > 0
-    beyond = weighty & (cumulative > v[..., None] * total)
-    last = weights.shape[-1] - 1 - _first(xp.flip(weighty, axis=-1), xp)
-    token = xp.where(xp.any(beyond, axis=-1), _first(beyond, xp), last)
-    return xp.where(unusable[..., 0], -1, token)
+    level = v[..., None] * total
+    block = _first_above(sums, level, xp)
+    before = xp.take_along_axis(sums, xp.where(block > 0, block - 1, 0)[..., None], axis=-1)
+    before = xp.where(block[..., None] > 0, before, 0 * before)
+    ids = xp.broadcast_to(block[..., None, None], (*block.shape, 1, blocks.shape[-1]))
+    inside = xp.take_along_axis(blocks, ids, axis=-2)[..., 0, :]
+    token = _first_above(before + xp.cumulative_sum(inside, axis=-1), level, xp)
+    return xp.where(unusable[..., 0], -1, block * blocks.shape[-1] + token)
 
 
-def _first(holds, xp):
-    """Where bool[..., V] first holds; the standard and torch both promise that argmax is the first of equals."""
-    return xp.argmax(xp.astype(holds, xp.uint8), axis=-1)
+def _blocks(weights, xp):
+    """Weights [..., V] as [..., blocks, BLOCK], zeros at the end: sums of blocks are faster than one long sum."""
+    size = min(BLOCK, weights.shape[-1])
+    lacking = -weights.shape[-1] % size
+    if lacking:
+        zeros = xp.zeros((*weights.shape[:-1], lacking), dtype=weights.dtype, device=weights.device)
+        weights = xp.concat([weights, zeros], axis=-1)
+    return xp.reshape(weights, (*weights.shape[:-1], -1, size))
+
+
+def _first_above(cumulative, level, xp):
+    """The first of a cumulative sum [..., n] above a level [..., 1], or else the first that reaches the whole sum."""
+    reached = (cumulative > level) | (cumulative >= cumulative[..., -1:])
+    return xp.argmax(xp.astype(reached, xp.uint8), axis=-1)  # the first of equals, as the standard and torch promise
 
 
 def excess(p, q, xp):
