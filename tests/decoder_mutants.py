@@ -18,7 +18,7 @@ Batch, Decoder, Row, Model, ModelDraft = decoder.Batch, decoder.Decoder, rows.Ro
 TRUE = {
     (owner, name): getattr(owner, name)
     for owner, name in (
-        (Batch, "_settle"), (Decoder, "judge"), (ModelDraft, "propose"), (decoder, "laws"), (decoder, "_recorded"),
+        (Batch, "_settle"), (Decoder, "judge"), (ModelDraft, "propose"), (decoder, "laws"), (decoder, "recorded"),
         (drafters, "laws"), (drafters, "draw"), (chain, "prefix_length"), (sampling, "_greedy"),
     )
 }  # fmt: skip
@@ -320,12 +320,12 @@ def budget_of_rounds(self, k):
 
 
 def uncensored(row, context, proposed, judged, kept, times):
-    found = TRUE[decoder, "_recorded"](row, context, proposed, judged, kept, times)
+    found = TRUE[decoder, "recorded"](row, context, proposed, judged, kept, times)
     return replace(found, drafted=proposed)
 
 
 def accepted_as_judged(row, context, proposed, judged, kept, times):
-    found = TRUE[decoder, "_recorded"](row, context, proposed, judged, kept, times)
+    found = TRUE[decoder, "recorded"](row, context, proposed, judged, kept, times)
     return replace(found, accepted=judged.accepted, drafted=max(found.drafted, judged.accepted))
 
 
@@ -405,8 +405,8 @@ MUTANTS = {
         "counting", ((Row, "commit", past_the_end), (Row, "end", property(ends_at_any)))
     ),
     "T28 the budget counts rounds (ferrox PR 311)": planted("counting", Row, room=budget_of_rounds),
-    "T28 a round that EOS cut counts as rejected": planted("counting", decoder, _recorded=uncensored),
-    "T28 counters of the uncut round (fak #12422)": planted("counting", decoder, _recorded=accepted_as_judged),
+    "T28 a round that EOS cut counts as rejected": planted("counting", decoder, recorded=uncensored),
+    "T28 counters of the uncut round (fak #12422)": planted("counting", decoder, recorded=accepted_as_judged),
     "T9 the bonus counts as accepted (sglang PR 11572)": planted("counting", Decoder, judge=judged(bonus_counted)),
     "T29 padding is judged": planted("lookup_law", Decoder, judge=padding_is_judged),
     "T29 padding is emitted": planted("known_ids", Decoder, judge=judged(padding_is_emitted)),

@@ -61,6 +61,7 @@ FLOORS = {
     "validate/arrays.py": 6,
     "validate/processors.py": 6,
     "validate/rows.py": 7,
+    "validate/rounds.py": 8,
     "validate/workload.py": 7,
     "validate/sampler.py": 6,
     "validate/costs.py": 7,

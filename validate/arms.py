@@ -7,13 +7,14 @@ from typing import Any
 
 from validate.arrays import Arrays
 from validate.clock import Clock
-from validate.decoder import Decoder, Generation, Round
+from validate.decoder import Decoder, Generation
 from validate.drafters import Drafter, Lookup, ModelDraft, NGram, Nothing
 from validate.lines import DoneLine, Line, PromptLine, RoundLine
 from validate.model import Model
 from validate.models import Models, Settings
 from validate.names import EARLY
 from validate.offsets import NGrams
+from validate.rounds import Round
 from validate.rows import Request, Row
 from validate.texts import Text
 from validate.workload import seed_of

@@ -17,39 +17,9 @@ from specmath.acceptor import draw, verify
 from validate.clock import Clock
 from validate.drafters import Drafter, Proposal
 from validate.model import Model, out_of_memory
+from validate.rounds import Judged, Round, recorded
 from validate.rows import Request, Row, in_the_text, laws, no_numbers, stacked
 from validate.sampler import Sampler
-
-
-@dataclass(frozen=True)
-class Round:
-    """What one round did to a row: counts in tokens, `context` the tokens committed before it; times in seconds, those
-    of the whole batch.
-
-    Drafts that EOS cut off count neither as drafted nor as accepted, they are censored, not rejected; `proposed`
-    counts them too, since they were drafted and verified.
-    `beta` holds sum_x min(p, q) at every tested draft when the target samples; None when it is greedy.
-    """
-
-    context: int
-    proposed: int
-    drafted: int
-    accepted: int
-    emitted: tuple[int, ...]
-    beta: tuple[float, ...] | None
-    draft_s: float
-    verify_s: float
-    accept_s: float
-    end: str | None
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What the acceptor says of one row: the tokens to emit, how many of them are accepted drafts, and beta."""
-
-    emitted: list[int]
-    accepted: int
-    beta: tuple[float, ...] | None
 
 
 @dataclass(frozen=True)
@@ -226,7 +196,7 @@ class Batch:
         marks.append(clock.mark())
         times = tuple(map(clock.between, marks, marks[1:]))
         columns = zip(rows, contexts, proposal.drafted, judged, kept, strict=True)
-        return [_recorded(*column, times) for column in columns]
+        return [recorded(*column, times) for column in columns]
 
     def _verify(self, rows: Sequence[Row], proposal: Proposal) -> torch.Tensor:
         """Logits [B, K + 1, V] behind the last committed token of each row and its drafts."""
@@ -292,20 +262,3 @@ def _placed(rows: Sequence[Row]) -> Iterator[None]:
         places = ", ".join(str(len(row.committed)) for row in rows)
         where = f"position {places}" if len(rows) == 1 else f"one of {len(rows)} sequences at positions {places}"
         raise ValueError(f"{where}: {error}") from error
-
-
-def _recorded(row: Row, context: int, proposed: int, judged: Judged, kept: int, times: tuple[float, ...]) -> Round:
-    whole = kept == len(judged.emitted)
-    drafted = proposed if whole else kept
-    return Round(
-        context=context,
-        proposed=proposed,
-        drafted=drafted,
-        accepted=judged.accepted if whole else kept,
-        emitted=tuple(judged.emitted[:kept]),
-        beta=None if judged.beta is None else judged.beta[:drafted],
-        draft_s=times[0],
-        verify_s=times[1],
-        accept_s=times[2],
-        end=row.end,
-    )
