@@ -1,7 +1,7 @@
 """Whether a decoder is lossless, as the JSON object of `specmath lossless`."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from validate.document import envelope, nulled, significant
@@ -9,7 +9,7 @@ from validate.lossless import POWER, Finding
 from validate.words import counted
 
 SAMPLER = ("temperature", "top_k", "top_p", "min_p")
-REPEATED = ("target", "draft", "k", *SAMPLER, "prompts", "per_domain", "tokens", "seed", "dtype", "device")
+REPEATED = ("target", "draft", "k", *SAMPLER, "prompts", "per_domain", "tokens", "tv", "seed", "dtype", "device")
 
 
 def lossless_document(
@@ -76,12 +76,18 @@ def _next(finding: Finding, options: Mapping[str, Any]) -> str:
 
 def _command(options: Mapping[str, Any], finding: Finding) -> str:
     """The same again with as many tokens as it takes."""
-    given = [(name, options[name]) for name in REPEATED if options.get(name) not in (None, "")]
+    assert finding.needed
+    if finding.mode == "sampled":
+        return _again({**options, "sample": finding.needed}, (*REPEATED, "sample"))
+    longer = -(-finding.needed // max(finding.contexts, 1))
+    again = _again({**options, "tokens": max(options["tokens"], longer)}, REPEATED)
+    return f"compare {finding.needed} tokens or more, with longer texts or more prompts: {again}"
+
+
+def _again(options: Mapping[str, Any], names: Sequence[str]) -> str:
+    given = [(name, options[name]) for name in names if options.get(name) not in (None, "")]
     words = [word for name, value in given for word in (f"--{name.replace('_', '-')}", str(value))]
-    if finding.mode == "greedy":
-        again = shlex.join(["specmath", "lossless", *words])
-        return f"compare {finding.needed} tokens or more, with more prompts or longer texts: {again}"
-    return shlex.join(["specmath", "lossless", *words, "--sample", str(finding.needed)])
+    return shlex.join(["specmath", "lossless", *words])
 
 
 def _seen(finding: Finding) -> str:
