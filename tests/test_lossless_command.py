@@ -211,6 +211,7 @@ def test_a_prompt_decoded_twice_is_no_more_evidence_against_speculation_than_onc
     """7 of 10 prompts against 3: p = .089; counted as 14 of 20 texts against 3 of 10 it would be .045."""
     assert (differing(3, 7).verdict, differing(3, 7).structural) == ("cannot_tell", 14)
     assert differing(3, 10).verdict == "fail"
+    assert differing(10, 1).verdict == "cannot_tell", "it differs less than the engine from itself"
 
 
 def test_a_masked_token_does_not_make_a_tie_of_every_gap():
