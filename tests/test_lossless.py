@@ -48,8 +48,7 @@ def test_of_200_honest_decoders_of_the_whole_sample_no_more_fail_than_five_per_c
 
 def test_a_truncated_law_gives_an_honest_decoder_no_fault():
     test = run(toy(top_p=0.8, temperature=0.7), HONEST, 5000, 0)
-    assert not test.failed
-    assert test.faults == []
+    assert (test.failed, test.faults) == (False, [])
 
 
 def _next_factors(seen):
@@ -144,6 +143,15 @@ def test_the_power_at_three_points_is_nine_tenths_at_the_stated_sample(vocabular
     assert power(counts, laws, 0.03, bar) >= 0.9
     assert power(counts, laws, 0.0, bar) <= 0.05
     assert power(counts // 6, laws, 0.03, bar) < 0.3
+
+
+def test_the_stated_power_is_that_of_reaching_the_alarm_by_contexts_alone():
+    """They have half of the first wealth."""
+    test, law = SampledTest(false_alarm=0.1), np.full((2000, 4), 0.25)
+    test.observe(Observations(np.zeros(2000, int), law, np.arange(2000) % 4))
+    stated = power(np.array([2000]), np.pad(law[:1], ((0, 0), (0, 1))), 0.03, np.log(20))
+    assert 0.05 < test.finding().power[0.03] < 0.95
+    assert test.finding().power[0.03] == pytest.approx(stated, abs=0.01)
 
 
 def found_share(tokens, tv, runs):

@@ -19,6 +19,8 @@ from validate.decoder import Decoder
 from validate.directions import DRAFT
 from validate.drafters import Lookup
 from validate.laws import Laws
+from validate.lossless import GreedyTest
+from validate.mismatch import mismatch
 from validate.models import Models, Settings
 from validate.observing import STALE, Observer
 from validate.pairs import SPEC, Pair
@@ -172,6 +174,52 @@ def test_a_plain_decoder_that_is_as_wrong_leaves_speculation_without_blame(comma
     code, verdict, found = sampled(command)
     assert (code, verdict, found["drift"]) == (3, "cannot_tell", True)
     assert "plain decoding fails the same test" in found["reason"]
+
+
+def plain_and_all(monkeypatch, plain, spec):
+    """Both arms changed, each in its own way."""
+    real = Pair.texts
+
+    def texts(self, arm, requests):
+        return [(spec if arm == SPEC else plain)(text) for text in real(self, arm, requests)]
+
+    monkeypatch.setattr(Pair, "texts", texts)
+
+
+def test_a_fault_of_the_first_texts_is_no_blame_where_plain_decoding_has_it_too(command, monkeypatch):
+    plain_and_all(monkeypatch, lambda text: [*text, 1], lambda text: [*text, 1])
+    code, verdict, found = sampled(command)
+    assert (code, verdict, found["drift"], found["found"]) == (3, "cannot_tell", True, 0)
+
+
+def test_an_impossible_text_is_not_excused_by_a_plain_decoder_whose_law_is_off(command, monkeypatch):
+    plain_and_all(monkeypatch, lambda text: [text[0]] * len(text), lambda text: [*text[:-1], -1])
+    code, verdict, found = sampled(command)
+    assert (code, verdict, found["drift"], "id -1" in found["reason"]) == (1, "fail", False, True)
+
+
+def differing(plain, spec, prompts=10):
+    """Each prompt twice either way; so many differ structurally, from one run to the next or from plain ones."""
+    test = GreedyTest("float32")
+    for i in range(prompts):
+        second, both = [1, 2, int(i < plain)], [1, 2, int(i < spec)]
+        test.compare(i, [[1, 2, 0], second], [both, both], lambda prefix: np.array([9.0, 1.0, 1.0]))
+    return test.finding()
+
+
+def test_a_prompt_decoded_twice_is_no_more_evidence_against_speculation_than_once():
+    """7 of 10 prompts against 3: p = .089; counted as 14 of 20 texts against 3 of 10 it would be .045."""
+    assert (differing(3, 7).verdict, differing(3, 7).structural) == ("cannot_tell", 14)
+    assert differing(3, 10).verdict == "fail"
+    assert differing(10, 1).verdict == "cannot_tell", "it differs less than the engine from itself"
+
+
+def test_a_masked_token_does_not_make_a_tie_of_every_gap():
+    row = np.array([18.0, 14.0, -20.0, np.finfo(np.float32).min])
+    found = mismatch([0], [1], lambda prefix: row)
+    assert (found.scale, found.tied("bfloat16")) == (20.0, False)
+    scored, logits = Laws(tiny.llama(), 4, Sampler(1.0, top_k=1)), row[None].astype(np.float32)
+    assert scored.tied(logits, np.array([1])).tolist() == [False]
 
 
 def pair_of(models, draft, k=4):

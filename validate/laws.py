@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from validate.loading import Loaded
-from validate.mismatch import tie
+from validate.mismatch import scale_of, tie
 from validate.sampler import Sampler
 
 CELLS = 1 << 24  # logits of one forward, of more than one text, at most
@@ -60,7 +60,7 @@ class Laws:
         """Which tokens [n] the law excludes that it would not, were every likelier logit lower by a tie."""
         own = np.take_along_axis(logits, tokens[:, None], axis=1)
         likelier = logits > own
-        widest = np.array([tie(self.dtype, scale) for scale in abs(logits).max(axis=1).tolist()])
+        widest = np.array([tie(self.dtype, scale) for scale in scale_of(logits).tolist()])
         nearer = np.where(likelier, logits - widest[:, None], logits).astype(logits.dtype)
         return np.take_along_axis(self.law(nearer), tokens[:, None], axis=1)[:, 0] > 0
 

@@ -82,7 +82,7 @@ class SampledTest:
     def fault(self, what: str) -> None:
         """Something no lossless decoder does, seen by other means: the test has failed."""
         self.faults.append(what)
-        self.found = self.found or self.tokens
+        self._fail(self.tokens)
 
     @property
     def p_value(self) -> float:
@@ -152,8 +152,12 @@ class SampledTest:
         wealth = self._bet(seen[kept])
         reached = np.flatnonzero(wealth >= -np.log(self.false_alarm))
         self._highest = max(self._highest, float(wealth.max()))
-        if len(reached) and self.found is None:
-            self.found = before + int(kept[reached[0]]) + 1
+        if len(reached):
+            self._fail(before + int(kept[reached[0]]) + 1)
+
+    def _fail(self, after: int) -> None:
+        """Failed after so many tokens, unless before."""
+        self.found = after if self.found is None else min(self.found, after)
 
     def _possible(self, seen: Observations) -> np.ndarray:
         """Which tokens the law allows; the others are faults, or ties that nothing is bet on."""
@@ -166,7 +170,7 @@ class SampledTest:
             token, size = int(seen.tokens[row]), seen.p.shape[1]
             why = "has probability 0 there" if real[row] else f"is not among the {size} of the vocabulary"
             self.faults.append(f"token {self.tokens + row + 1}, id {token}, {why}")
-            self.found = self.found or self.tokens + int(row) + 1
+            self._fail(self.tokens + int(row) + 1)
         return allowed
 
     def _bet(self, seen: Observations) -> np.ndarray:
@@ -216,7 +220,7 @@ class GreedyTest:
         self.tokens = self.texts = self.ties = 0
         self.structural = {"plain": 0, "spec": 0}
         self.compared = {"plain": 0, "spec": 0}
-        self.unsteady = {"plain": 0, "spec": 0}
+        self.differing = {"plain": 0, "spec": 0}
         self.faults: list[str] = []
         self._worst: tuple[Any, float] | None = None
 
@@ -224,11 +228,10 @@ class GreedyTest:
         """Texts of one prompt from either decoder, one or more each; `row(prefix)` are the target's logits there."""
         self.texts += 1
         for arm, texts in (("plain", plain[1:]), ("spec", spec)):
-            for text in texts:
-                self.compared[arm] += 1
-                self._judge(arm, context, mismatch(plain[0], text, row))
-        for arm, texts in (("plain", plain), ("spec", spec)):
-            self.unsteady[arm] += len({tuple(text) for text in texts}) > 1
+            found = [self._judge(arm, context, mismatch(plain[0], text, row)) for text in texts]
+            self.structural[arm] += sum(found)
+            self.compared[arm] += len(found) > 0  # once a prompt: again is no new evidence
+            self.differing[arm] += found[:1] == [True]
         shared = (first_difference(plain[0], text) for text in spec)
         self.tokens += max(len(plain[0]) if at is None else at + 1 for at in shared)  # once: again is no new evidence
 
@@ -260,17 +263,18 @@ class GreedyTest:
             drift=drift,
         )
 
-    def _judge(self, arm: str, context: Any, found: Mismatch | None) -> None:
+    def _judge(self, arm: str, context: Any, found: Mismatch | None) -> bool:
+        """Whether a text differs by no tie."""
         if found is None:
-            return
+            return False
         if found.tied(self.dtype):
             self.ties += arm == "spec"
-            return
-        self.structural[arm] += 1
+            return False
         if arm == "spec" and (self._worst is None or found.gap > self._worst[1]):
             self._worst = (context, found.gap)
+        return True
 
     def _chance(self) -> float:
         """How likely speculation differs so often if it drifts like the plain decoder."""
-        table = [[self.structural[arm], self.compared[arm] - self.structural[arm]] for arm in ("spec", "plain")]
+        table = [[self.differing[arm], self.compared[arm] - self.differing[arm]] for arm in ("spec", "plain")]
         return float(stats.fisher_exact(table, alternative="greater").pvalue)

@@ -8,6 +8,8 @@ import numpy as np
 EPSILONS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 TIE = {"float64": 64, "float32": 64, "float16": 4, "bfloat16": 4}  # epsilons; halves are summed in float32
 
+MASK = 1e3  # so far below the top a logit is a mask, which no arithmetic has rounded
+
 Row = Callable[[Sequence[int]], np.ndarray]
 
 
@@ -29,6 +31,16 @@ def faults_of(tokens: Sequence[int], *, eos: Collection[int], budget: int, vocab
     return found
 
 
+def scale_of(logits: np.ndarray) -> np.ndarray:
+    """The largest magnitude [...] of logits [..., V] that are no masks.
+
+    >>> float(scale_of(np.array([18.0, -20.0, -1e9])))
+    20.0
+    """
+    kept = logits >= logits.max(axis=-1, keepdims=True) - MASK
+    return np.where(kept, abs(logits), 0).max(axis=-1)
+
+
 def tie(dtype: str, scale: float) -> float:
     """The widest gap of two logits that rounding may close: TIE epsilons of the dtype times the scale of the logits."""
     return TIE[dtype] * EPSILONS[dtype] * scale
@@ -37,7 +49,7 @@ def tie(dtype: str, scale: float) -> float:
 @dataclass(frozen=True)
 class Mismatch:
     """Where two greedy texts first differ: after `at` tokens. `gap` is how far the worse of the two tokens there lies
-    below the top in the target's logits, `scale` the largest magnitude of them.
+    below the top in the target's logits, `scale` the largest magnitude of those that are no masks.
     """
 
     at: int
@@ -69,4 +81,4 @@ def mismatch(one: Sequence[int], other: Sequence[int], row: Row) -> Mismatch | N
     tokens = [text[at] for text in (one, other) if at < len(text)]
     known = len(tokens) == 2 and all(0 <= token < len(logits) for token in tokens)
     gap = logits.max() - logits[tokens].min() if known else np.inf
-    return Mismatch(at, float(gap), float(abs(logits).max()))
+    return Mismatch(at, float(gap), float(scale_of(logits)))

@@ -18,9 +18,11 @@ MULTIPLES = (1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 32.0, 64.0)
 def deviating(laws: np.ndarray, tv: float, rng: np.random.Generator, size: int = 1) -> np.ndarray:
     """Laws [size, C, bins] at total variation tv from laws [C, bins], each context in a random direction of its own.
 
-    r(x) is proportional to p(x) max(1 + s (g(x) - mean of g), 0) with g standard normal and s as large as tv takes: the
-    more a token has the more it may lose, which for a given tv is the hardest to see. Where neither g nor -g leads as
-    far as tv within the support, the law goes as far as it can. The last bin, of many tokens, keeps its inner balance.
+    r(x) is proportional to p(x) max(1 + s (g(x) - mean of g), 0) with g standard normal and s as large as tv takes, so
+    that likely tokens lose or gain most. Not the hardest to see: over many tokens the chi-square is 2 pi tv^2, but only
+    4 tv^2 where one half of the mass gains evenly what the other loses, which takes half as many tokens again. Where
+    neither g nor -g leads as far as tv within the support, the law goes as far as it can. The last bin, of many tokens,
+    keeps its inner balance.
     """
     g = rng.standard_normal((size, *laws.shape))
     g[..., -1] = 0.0
