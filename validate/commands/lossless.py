@@ -103,13 +103,14 @@ class Lossless:
 
         A chunk is taken in as it was asked for and whole: the texts that are over first are not like the others.
         """
-        number = 0
+        number, kind = 0, {PLAIN: "plain", SPEC: "speculative"}[arm]
+        yield Step("tested", 0, sample, f"tokens of {kind} texts, the first being written")
         while test.tokens < sample and not test.failed:
             left = -(-(sample - test.tokens) // self._settings.budget)
             texts = range(number, number + min(LOOK * self._pair.rows, left))
             self._observe(test, self._texts(arm, texts))
             number = texts.stop
-            yield Step(arm, min(test.tokens, sample), sample, f"tokens, p = {test.p_value:.2g}")
+            yield Step("tested", min(test.tokens, sample), sample, f"tokens of {kind} texts, p = {test.p_value:.2g}")
 
     def _texts(self, arm: str, numbers: Sequence[int]) -> list[tuple[int, list[int]]]:
         """(place of the prompt, text) of the texts of these numbers, prompt by prompt."""
