@@ -1,0 +1,191 @@
+"""One deployment under a load: how much one replica carries under the promise, how many that takes, and what binds.
+
+    replicas = ceil(rate / (capacity * utilisation))        GPUs = replicas * GPUs of one
+
+and the operating point is that of the load which each replica then has.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from specmath.candidates import Deployment, Operation
+from specmath.draft import shown, within
+from specmath.serving import Slo, Steady, Traffic, capacity, steady
+
+HOUR, MILLION = 3600.0, 1e6
+PROMISES = {"TPOT": "tpot", "TTFT": "ttft", "E2E": "e2e"}
+BOUND = 0.1  # a batch binds where one percent more of it would complete a tenth of a percent more
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked: the traffic and the promise, on which GPU, at which price per GPU-hour, run how.
+
+    price is a number, or one by the name of the GPU; None where dollars are not asked for.
+    """
+
+    traffic: Traffic
+    slo: Slo
+    gpu: Any
+    price: Any = None
+    operation: Operation = Operation()
+
+    def __post_init__(self):
+        if not self.traffic.rate:
+            raise ValueError("rate: found 0, expected requests per second above 0")
+        prices = self.price.values() if isinstance(self.price, Mapping) else (self.price,)
+        for price in prices:
+            if price is not None:
+                within("price", price)
+
+    def gpu_of(self, candidate):
+        """The name of the GPU a candidate runs on: that of its own cost, else the one asked about."""
+        gpu = getattr(candidate.cost.target, "gpu", self.gpu)
+        return getattr(gpu, "name", gpu)
+
+    def price_of(self, candidate):
+        """Dollars per GPU-hour of the GPU it runs on, or None."""
+        if not isinstance(self.price, Mapping):
+            return self.price
+        name = self.gpu_of(candidate)
+        if name not in self.price:
+            raise ValueError(f"price: found none for {name}, expected one for every GPU; given are {', '.join(self.price)}")
+        return self.price[name]
+
+
+@dataclass(frozen=True, eq=False)
+class Limit:
+    """The highest rate [req/s] at which one replica keeps the promise, its state there and what binds; 0.0 and None
+    where it never does.
+    """
+
+    deployment: Deployment
+    rate: float
+    state: Steady | None
+    binding: str
+
+
+@dataclass(frozen=True)
+class Option:
+    """One way to serve the traffic: so many replicas of a draft at a depth, and how they run under this load.
+
+    capacity            req/s that one replica carries under the promise; utilisation the share of it in use
+    exact_gpus          GPUs before rounding up to whole replicas
+    cost_per_million    dollars per million output tokens of all GPUs at this load, None without a price
+    tokens_per_second   output tokens of the whole fleet
+    """
+
+    draft: str
+    k: int
+    tp: int
+    gpu: str
+    replicas: int
+    gpus: int
+    exact_gpus: float
+    batch: float
+    tpot: float
+    itl: float
+    ttft: float
+    e2e: float
+    tokens_per_second: float
+    cost_per_million: float | None
+    capacity: float
+    utilisation: float
+    max_batch: int
+    binding: str
+    deployment: Deployment = field(repr=False, compare=False)
+    state: Steady = field(repr=False, compare=False)
+
+    @property
+    def tokens_per_second_per_user(self):
+        """What one request sees, the speed of its text."""
+        return 1 / self.tpot if self.tpot else math.inf
+
+    @property
+    def tokens_per_second_per_gpu(self):
+        """What one GPU gives."""
+        return self.tokens_per_second / self.gpus
+
+
+def limit(deployment, slo):
+    """The `Limit` of one replica under a promise."""
+    station = deployment.station
+    if station is None:
+        return Limit(deployment, 0.0, None, "memory")
+    rate, state = capacity(station, slo)
+    if state is None:
+        return Limit(deployment, 0.0, None, strained(steady(station, 0.0), slo)[0])
+    held = rate < station.capacity * (1 - 1e-6)
+    return Limit(deployment, rate, state, strained(state, slo)[0] if held else _bottleneck(deployment))
+
+
+def strained(state, slo):
+    """(name, value, promised) of the promise that is closest to its limit, or furthest beyond it."""
+    promised = {name: getattr(slo, key) for name, key in PROMISES.items() if getattr(slo, key) is not None}
+    found = [(name, getattr(state, PROMISES[name]), most) for name, most in promised.items()]
+    return max(found, key=lambda entry: entry[1] / entry[2], default=("none", 0.0, math.inf))
+
+
+def size(limit, question):
+    """The `Option` with the fewest replicas that carry the question's rate; None where no number of them does."""
+    if limit.state is None:
+        return None
+    rate, share = question.traffic.rate, question.operation.utilisation
+    exact = rate / (limit.rate * share)
+    fewest = max(1, math.ceil(exact * (1 - 1e-12)))
+    for replicas in range(fewest, 2 * fewest + 2):
+        state = steady(limit.deployment.station, rate / replicas)
+        if strained(state, question.slo)[1] <= strained(state, question.slo)[2]:
+            return _option(limit, question, replicas, state, exact)
+    return None
+
+
+def cost_per_million(gpus, price, traffic):
+    """Dollars per million output tokens of GPUs that serve this traffic; None without a price.
+
+    >>> cost_per_million(4, 3.0, Traffic(10.0, 1000, 300))
+    1.1111111111111112
+    """
+    return None if price is None else MILLION * gpus * price / (HOUR * traffic.rate * traffic.output)
+
+
+def _option(limit, question, replicas, state, exact):
+    deployment, rate = limit.deployment, question.traffic.rate
+    candidate = deployment.candidate
+    gpus = replicas * candidate.replica_gpus
+    return Option(
+        draft=candidate.name,
+        k=deployment.k,
+        tp=candidate.replica_gpus,
+        gpu=question.gpu_of(candidate),
+        replicas=replicas,
+        gpus=gpus,
+        exact_gpus=exact * candidate.replica_gpus,
+        batch=state.batch,
+        tpot=state.tpot,
+        itl=state.itl,
+        ttft=state.ttft,
+        e2e=state.e2e,
+        tokens_per_second=rate * question.traffic.output,
+        cost_per_million=cost_per_million(gpus, question.price_of(candidate), question.traffic),
+        capacity=limit.rate,
+        utilisation=rate / replicas / limit.rate,
+        max_batch=deployment.station.max_batch,
+        binding=limit.binding,
+        deployment=deployment,
+        state=state,
+    )
+
+
+def _bottleneck(deployment):
+    """What bounds a replica that no promise holds back: its prefills, the batch it may hold, or its compute."""
+    station = deployment.station
+    if station.prefill * station.capacity > 0.5:
+        return "prefill"
+    before, last = station.completions[-2:] if station.max_batch > 1 else (0.0, station.completions[-1])
+    gain = (last - before) / last * station.max_batch
+    return deployment.binding if gain > BOUND else "compute"
