@@ -9,7 +9,7 @@ through `estimate`, `fit` and `select`, decisions through `decide` and `prompts_
 `NotIdentifiable`. The acceptance rules themselves are `verify`, `verify_block` and `verify_tree`, on probabilities
 that `warp` makes from logits, for any array library. Beside them stand the modules `regimes` (early exit, one-shot
 heads, adaptive stopping, overlap, cascades), `divergence` (from probabilities to alpha), `siblings` (several drafts
-at one position) and `simulate`.
+at one position) and `simulate`. Shapes of models and devices (`ModelShape`, `Gpu`) are in `hardware`.
 
 numpy is all that is imported at first; the rest comes when it is asked for.
 """
@@ -38,16 +38,18 @@ from specmath.draft import Chain, Tree
 from specmath.speedup import BestK, Evaluation, best_k, block_efficiency, break_even, evaluate, fleet, speedup
 
 if TYPE_CHECKING:
-    from specmath import divergence, estimate, policies, regimes, siblings, simulate
+    from specmath import divergence, estimate, hardware, policies, regimes, siblings, simulate
     from specmath.acceptor import Verdict, draw, residual, verify, verify_block, verify_tree
     from specmath.checks import check_acceptance
     from specmath.decision import Decision, decide
     from specmath.fitting import Fit, fit
+    from specmath.hardware import Gpu
     from specmath.intervals import Estimate, more_prompts, prompts_needed
     from specmath.regimes import best_tree
     from specmath.replay import Replay
     from specmath.sampling import warp
     from specmath.selection import select
+    from specmath.shapes import ModelShape
     from specmath.tree_search import optimal_tree
 
 __all__ = [
@@ -61,10 +63,12 @@ __all__ = [
     "Evaluation",
     "Fit",
     "Geometric",
+    "Gpu",
     "HitMiss",
     "Law",
     "Linear",
     "Markov",
+    "ModelShape",
     "NotIdentifiable",
     "Outside",
     "Padded",
@@ -91,6 +95,7 @@ __all__ = [
     "evaluate",
     "fit",
     "fleet",
+    "hardware",
     "more_prompts",
     "optimal_tree",
     "policies",
@@ -112,14 +117,16 @@ LATER = {
     "checks": ("check_acceptance",),
     "decision": ("Decision", "decide"),
     "fitting": ("Fit", "fit"),
+    "hardware": ("Gpu",),
     "intervals": ("Estimate", "more_prompts", "prompts_needed"),
     "regimes": ("best_tree",),
     "replay": ("Replay",),
     "sampling": ("warp",),
     "selection": ("select",),
+    "shapes": ("ModelShape",),
     "tree_search": ("optimal_tree",),
 }
-MODULES = ("divergence", "estimate", "policies", "regimes", "siblings", "simulate")
+MODULES = ("divergence", "estimate", "hardware", "policies", "regimes", "siblings", "simulate")
 
 
 def __getattr__(name: str) -> Any:
