@@ -129,6 +129,10 @@ class Deployment:
         given = {"max_batch": most, "prefill": candidate.prefill, "taxes": taxes}
         return Station.of(candidate.cost, candidate.law, self.k, self.traffic, **given)
 
+    def plain(self):
+        """The same replica without the draft."""
+        return replace(self, candidate=self.candidate.plain(), k=0)
+
     @property
     def binding(self):
         """What bounds the batch: memory, max batch, or the batches that were measured."""
@@ -150,9 +154,10 @@ def deployments(candidates, traffic, operation):
     return found
 
 
-def loaded(deployment, depths):
-    """The deployment at each of these depths and at k = 0 with its draft loaded, by k."""
-    return {k: replace(deployment, k=k) for k in sorted({0, *depths})}
+def loaded(deployment):
+    """The deployment at each depth of its candidate and at k = 0 with its draft loaded, by k."""
+    others = {k: replace(deployment, k=k) for k in sorted({0, *deployment.candidate.depths})}
+    return others | {deployment.k: deployment}
 
 
 def _check_law(candidate):

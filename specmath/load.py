@@ -130,17 +130,36 @@ def strained(state, slo):
     return max(found, key=lambda entry: entry[1] / entry[2], default=("none", 0.0, math.inf))
 
 
+def kept(state, slo):
+    """Whether the promise is kept."""
+    _, value, promised = strained(state, slo)
+    return value <= promised
+
+
+def exact_gpus(limit, question):
+    """GPUs for the question's rate before rounding up to whole replicas; infinite where the promise is never kept.
+
+    >>> from specmath import Linear, Pair
+    >>> from specmath.candidates import Candidate, deployments
+    >>> question = Question(Traffic(8.0, 1, 1), Slo(), "H100")
+    >>> one = deployments(Candidate("none", None, Pair(Linear(0.5, 0)), 0), question.traffic, question.operation)[0]
+    >>> round(exact_gpus(limit(one, Slo()), question), 6)
+    5.0
+    """
+    carried = limit.rate * question.operation.utilisation
+    return limit.deployment.candidate.replica_gpus * question.traffic.rate / carried if carried else math.inf
+
+
 def size(limit, question):
     """The `Option` with the fewest replicas that carry the question's rate; None where no number of them does."""
     if limit.state is None:
         return None
-    rate, share = question.traffic.rate, question.operation.utilisation
-    exact = rate / (limit.rate * share)
-    fewest = max(1, math.ceil(exact * (1 - 1e-12)))
+    rate = question.traffic.rate
+    fewest = max(1, math.ceil(rate / (limit.rate * question.operation.utilisation) * (1 - 1e-12)))
     for replicas in range(fewest, 2 * fewest + 2):
         state = steady(limit.deployment.station, rate / replicas)
-        if strained(state, question.slo)[1] <= strained(state, question.slo)[2]:
-            return _option(limit, question, replicas, state, exact)
+        if kept(state, question.slo):
+            return _option(limit, question, replicas, state)
     return None
 
 
@@ -153,7 +172,7 @@ def cost_per_million(gpus, price, traffic):
     return None if price is None else MILLION * gpus * price / (HOUR * traffic.rate * traffic.output)
 
 
-def _option(limit, question, replicas, state, exact):
+def _option(limit, question, replicas, state):
     deployment, rate = limit.deployment, question.traffic.rate
     candidate = deployment.candidate
     gpus = replicas * candidate.replica_gpus
@@ -164,7 +183,7 @@ def _option(limit, question, replicas, state, exact):
         gpu=question.gpu_of(candidate),
         replicas=replicas,
         gpus=gpus,
-        exact_gpus=exact * candidate.replica_gpus,
+        exact_gpus=exact_gpus(limit, question),
         batch=state.batch,
         tpot=state.tpot,
         itl=state.itl,

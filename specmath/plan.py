@@ -7,17 +7,18 @@ and the fewest GPUs win, or with a price the fewest dollars, then the lowest lat
 them. No acceptance is assumed: a candidate brings its law.
 """
 
-import math
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from specmath.candidates import Operation, deployments, loaded
+from specmath.curves import curves
+from specmath.inverse import needed_alpha, needed_cost
 from specmath.load import Option, Question, limit, size
 from specmath.obstacle import Infeasible, obstacle
 from specmath.schedule import Schedule, SwitchOff, by_batch, by_rate, switch_off
-from specmath.serving import Slo
+from specmath.sensitivity import sensitivities
 
 DEFAULT = Operation()
+CONFIDENCE = {"measured": "high", "fitted": "medium", "datasheet": "medium", "assumed": "low"}
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,22 @@ class Plan:
         """k by batch: ((lowest batch, highest batch, k), ..), for a batch that rises."""
         return self.hysteresis.up
 
+    def curves(self, rates=None):
+        """Three `Curve`s of one replica of the best that drafts: plain, fixed and adaptive; `curves.curves`."""
+        return self.drafting and curves(self.drafting.deployment, self.question, rates)
+
+    def sensitivities(self, spread=0.1):
+        """What the choice hangs on, largest first: `sensitivity.sensitivities`."""
+        return sensitivities(self.choice.deployment, self.question, spread)
+
+    def needed_alpha(self, gpus=None):
+        """The alpha from which the best that drafts pays, or from which so many GPUs suffice: `inverse.needed_alpha`."""
+        return self.drafting and needed_alpha(self.drafting.deployment.candidate, self.question, gpus=gpus)
+
+    def needed_cost(self, gpus=None):
+        """How many times its present time that draft may take: `inverse.needed_cost`."""
+        return self.drafting and needed_cost(self.drafting.deployment.candidate, self.question, gpus=gpus)
+
     @property
     def gain(self):
         """Rate of one GPU of the choice, under the promise, over that without drafting; None where that keeps none."""
@@ -83,8 +100,8 @@ def sweep(candidates, traffics, slo, *, gpu, price=None, operation=DEFAULT):
     if any(replace(question.traffic, rate=first.rate) != first for question in questions):
         raise ValueError("traffics: found several lengths, expected one: they may differ in their rate alone")
     limits = [limit(deployment, slo) for deployment in deployments(candidates, first, operation)]
-    plans: dict = {}
-    return [_plan(limits, question, plans) for question in questions]
+    schedules: dict = {}
+    return [_plan(limits, question, schedules) for question in questions]
 
 
 def rank(options, price=None):
@@ -103,7 +120,7 @@ def _plan(limits, question, schedules):
         return obstacle(limits, question)
     choice = ranked[0]
     drafting = next((option for option in ranked if option.k), None)
-    depths, off = _schedules(choice, drafting, question, schedules)
+    hysteresis, rates, off = _schedules(choice, drafting, question, schedules)
     return Plan(
         choice=choice,
         batch=choice.batch,
@@ -118,9 +135,45 @@ def _plan(limits, question, schedules):
         without=next((option for option in ranked if not option.k), None),
         drafting=drafting,
         switch_off=off,
-        hysteresis=depths[0],
-        by_rate=depths[1],
+        hysteresis=hysteresis,
+        by_rate=rates,
         provenance=_provenance(choice.deployment.candidate),
         confidence=_confidence(choice.deployment.candidate),
         question=question,
     )
+
+
+def _schedules(choice, drafting, question, known):
+    """(k by batch, k by rate) of the choice, and where the best that drafts is switched off; each reckoned once."""
+    if choice.deployment not in known:
+        known[choice.deployment] = _by_load(choice.deployment, question.operation.threshold)
+    if drafting is None:
+        return *known[choice.deployment], None
+    if (drafting.deployment, "off") not in known:
+        idle = replace(drafting.deployment, k=0)
+        known[drafting.deployment, "off"] = switch_off(drafting.deployment.station, idle.station)
+    return *known[choice.deployment], known[drafting.deployment, "off"]
+
+
+def _by_load(deployment, threshold):
+    fitting = loaded(deployment) if deployment.k else {0: deployment}
+    stations = {k: one.station for k, one in fitting.items() if one.station is not None}
+    return by_batch(stations, threshold), by_rate(stations)
+
+
+def _provenance(candidate):
+    """Where each number is from."""
+    draft = getattr(candidate.cost, "draft", None)
+    models = {"target": candidate.cost.target, "draft": draft}
+    found = {name: _origin(model) for name, model in models.items() if model is not None}
+    return found | ({} if candidate.law is None else {"law": type(candidate.law).__name__})
+
+
+def _origin(model):
+    return getattr(model, "provenance", "assumed")
+
+
+def _confidence(candidate):
+    """high where the times were measured, low where they are assumed, else medium."""
+    cost = candidate.cost
+    return CONFIDENCE[_origin(cost)]
