@@ -33,7 +33,7 @@ from specmath.acceptance import (
     Rounds,
     Tally,
 )
-from specmath.cost import Linear, Outside, Pair, Ratio, RoundTime, Table
+from specmath.cost import Linear, Outside, Pair, Ratio, Roofline, RoundTime, Share, Table
 from specmath.draft import Chain, Tree
 from specmath.speedup import BestK, Evaluation, best_k, block_efficiency, break_even, evaluate, fleet, speedup
 
@@ -77,8 +77,10 @@ __all__ = [
     "Ranked",
     "Ratio",
     "Replay",
+    "Roofline",
     "RoundTime",
     "Rounds",
+    "Share",
     "Table",
     "Tally",
     "Tree",
