@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from specmath.acceptance import Geometric, Law
-from specmath.cost import Pair
+from specmath.cost import Pair, Roofline
 from specmath.draft import shown, whole, within
+from specmath.memory import Memory
 from specmath.schedule import SWITCH
 from specmath.serving import NO_TAXES, Station, Taxes, Traffic
 
@@ -29,7 +30,8 @@ class Candidate:
     cost      a `Pair` of forward models, or what else has `step`, `round` and a `target` with `seconds`
     method    draft_model, eagle, eagle3, mtp, ngram; with `draft` and `target`, ids or paths, for an engine's flags
     gpus      GPUs of one replica; None: the target's tensor parallelism, else 1
-    memory    what bounds the batch, with `max_batch(context, k)`; None: no bound but the engine's
+    memory    what bounds the batch, with `max_batch(context, k)`; None: that of the Rooflines in the cost, where the
+              target is one, else no bound but the engine's
     prefill   seconds of one request's prefill; None: asked of the cost
 
     A number as law is the alpha of a `Geometric`. ValueError for a grid of laws, a k that is not a depth, and a cost
@@ -71,10 +73,18 @@ class Candidate:
         """GPUs of one replica."""
         return self.gpus or getattr(self.cost.target, "tp", 1)
 
+    @cached_property
+    def bound(self):
+        """What bounds the batch: the memory given, else that of the models; None where neither is known."""
+        if self.memory is not None or not isinstance(self.cost.target, Roofline):
+            return self.memory
+        draft = getattr(self.cost, "draft", None)
+        return Memory.of(self.cost.target, draft if isinstance(draft, Roofline) else None)
+
     def plain(self):
         """The same target on the same GPUs without this draft: nothing is loaded, drafted or known of acceptance."""
         cost = Pair(self.cost.target) if isinstance(self.cost, Pair) else self.cost
-        memory = getattr(self.memory, "plain", self.memory)
+        memory = self.memory.without_draft() if hasattr(self.memory, "without_draft") else self.memory
         return replace(self, name=PLAIN, law=None, cost=cost, k=0, method=None, draft=None, memory=memory)
 
 
@@ -113,9 +123,14 @@ class Deployment:
     operation: Operation
 
     @cached_property
+    def memory(self):
+        """What bounds the batch, or None."""
+        return self.candidate.bound
+
+    @cached_property
     def bound(self):
         """(the most sequences at once, what bounds them); 0 where not even one fits."""
-        memory, most = self.candidate.memory, self.operation.max_batch
+        memory, most = self.memory, self.operation.max_batch
         fits = math.inf if memory is None else memory.max_batch(self.traffic.context, self.k)
         return (int(fits), "memory") if fits < most else (most, "max batch")
 
@@ -128,6 +143,12 @@ class Deployment:
         taxes = NO_TAXES if candidate.law is None else self.operation.taxes
         given = {"max_batch": most, "prefill": candidate.prefill, "taxes": taxes}
         return Station.of(candidate.cost, candidate.law, self.k, self.traffic, **given)
+
+    @cached_property
+    def held(self):
+        """The station with the batch held where it completes most: beyond a captured graph more would be less."""
+        peak = int(np.argmax(self.station.completions)) + 1
+        return self.station if peak == self.station.max_batch else self.station.capped(peak)
 
     def plain(self):
         """The same replica without the draft."""
@@ -147,6 +168,7 @@ def deployments(candidates, traffic, operation):
         raise ValueError("candidates: found none, expected one or more; plain decoding comes by itself")
     for candidate in candidates:
         _check_law(candidate)
+        _check_alone(candidate, candidates)
     found = [Deployment(c, k, traffic, operation) for c in candidates for k in c.depths if k]
     for plain in (Deployment(c.plain(), 0, traffic, operation) for c in candidates):
         if not any(_same(plain, other) for other in found):
@@ -164,6 +186,24 @@ def _check_law(candidate):
     if candidate.law is None and candidate.depths != (0,):
         expected = "expected how its drafts are accepted, as nothing is assumed"
         raise ValueError(f"law of {candidate.name}: found none, {expected}: {MEASURE}")
+
+
+def _check_alone(candidate, candidates):
+    """Refuses two candidates that no ranking could tell apart."""
+    one = _place(candidate)
+    if sum(_place(other) == one for other in candidates) > 1:
+        raise ValueError(f"candidates: found {candidate.name} twice on the same GPUs, expected a name for each")
+
+
+def _place(candidate):
+    """What a candidate is told by."""
+    gpu = getattr(candidate.cost.target, "gpu", None)
+    return (
+        candidate.name,
+        candidate.replica_gpus,
+        getattr(gpu, "name", None),
+        getattr(candidate.cost.target, "weights", None),
+    )
 
 
 def _same(plain, other):

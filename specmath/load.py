@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
+from specmath import hardware
 from specmath.candidates import Deployment, Operation
-from specmath.draft import shown, within
-from specmath.serving import Slo, Steady, Traffic, capacity, steady
+from specmath.draft import within
+from specmath.serving import Slo, Steady, Traffic, capacity, steady, strain
 
 HOUR, MILLION = 3600.0, 1e6
 PROMISES = {"TPOT": "tpot", "TTFT": "ttft", "E2E": "e2e"}
@@ -37,15 +36,16 @@ class Question:
     def __post_init__(self):
         if not self.traffic.rate:
             raise ValueError("rate: found 0, expected requests per second above 0")
-        prices = self.price.values() if isinstance(self.price, Mapping) else (self.price,)
-        for price in prices:
-            if price is not None:
-                within("price", price)
+        object.__setattr__(self, "gpu", hardware.gpu(self.gpu))
+        if isinstance(self.price, Mapping):
+            prices = {hardware.gpu(name).name: within("price", price) for name, price in self.price.items()}
+            object.__setattr__(self, "price", prices)
+        elif self.price is not None:
+            within("price", self.price)
 
     def gpu_of(self, candidate):
         """The name of the GPU a candidate runs on: that of its own cost, else the one asked about."""
-        gpu = getattr(candidate.cost.target, "gpu", self.gpu)
-        return getattr(gpu, "name", gpu)
+        return getattr(candidate.cost.target, "gpu", self.gpu).name
 
     def price_of(self, candidate):
         """Dollars per GPU-hour of the GPU it runs on, or None."""
@@ -53,7 +53,9 @@ class Question:
             return self.price
         name = self.gpu_of(candidate)
         if name not in self.price:
-            raise ValueError(f"price: found none for {name}, expected one for every GPU; given are {', '.join(self.price)}")
+            raise ValueError(
+                f"price: found none for {name}, expected one for every GPU; given are {', '.join(self.price)}"
+            )
         return self.price[name]
 
 
@@ -113,9 +115,9 @@ class Option:
 
 def limit(deployment, slo):
     """The `Limit` of one replica under a promise."""
-    station = deployment.station
-    if station is None:
+    if deployment.station is None:
         return Limit(deployment, 0.0, None, "memory")
+    station = deployment.held
     rate, state = capacity(station, slo)
     if state is None:
         return Limit(deployment, 0.0, None, strained(steady(station, 0.0), slo)[0])
@@ -124,7 +126,7 @@ def limit(deployment, slo):
 
 
 def strained(state, slo):
-    """(name, value, promised) of the promise that is closest to its limit, or furthest beyond it."""
+    """(name, seconds, seconds promised) of the promise that is closest to its limit, or furthest beyond it."""
     promised = {name: getattr(slo, key) for name, key in PROMISES.items() if getattr(slo, key) is not None}
     found = [(name, getattr(state, PROMISES[name]), most) for name, most in promised.items()]
     return max(found, key=lambda entry: entry[1] / entry[2], default=("none", 0.0, math.inf))
@@ -132,19 +134,19 @@ def strained(state, slo):
 
 def kept(state, slo):
     """Whether the promise is kept."""
-    _, value, promised = strained(state, slo)
-    return value <= promised
+    return strain(state, slo) <= 1
 
 
 def exact_gpus(limit, question):
     """GPUs for the question's rate before rounding up to whole replicas; infinite where the promise is never kept.
 
-    >>> from specmath import Linear, Pair
-    >>> from specmath.candidates import Candidate, deployments
-    >>> question = Question(Traffic(8.0, 1, 1), Slo(), "H100")
-    >>> one = deployments(Candidate("none", None, Pair(Linear(0.5, 0)), 0), question.traffic, question.operation)[0]
-    >>> round(exact_gpus(limit(one, Slo()), question), 6)
-    5.0
+        >>> from specmath import Linear, Pair
+        >>> from specmath import hardware
+    from specmath.candidates import Candidate, deployments
+        >>> question = Question(Traffic(8.0, 1, 1), Slo(), "H100")
+        >>> one = deployments(Candidate("none", None, Pair(Linear(0.5, 0)), 0), question.traffic, question.operation)[0]
+        >>> round(exact_gpus(limit(one, Slo()), question), 6)
+        5.0
     """
     carried = limit.rate * question.operation.utilisation
     return limit.deployment.candidate.replica_gpus * question.traffic.rate / carried if carried else math.inf
@@ -157,7 +159,7 @@ def size(limit, question):
     rate = question.traffic.rate
     fewest = max(1, math.ceil(rate / (limit.rate * question.operation.utilisation) * (1 - 1e-12)))
     for replicas in range(fewest, 2 * fewest + 2):
-        state = steady(limit.deployment.station, rate / replicas)
+        state = steady(limit.deployment.held, rate / replicas)
         if kept(state, question.slo):
             return _option(limit, question, replicas, state)
     return None
@@ -193,7 +195,7 @@ def _option(limit, question, replicas, state):
         cost_per_million=cost_per_million(gpus, question.price_of(candidate), question.traffic),
         capacity=limit.rate,
         utilisation=rate / replicas / limit.rate,
-        max_batch=deployment.station.max_batch,
+        max_batch=deployment.held.max_batch,
         binding=limit.binding,
         deployment=deployment,
         state=state,
@@ -202,9 +204,10 @@ def _option(limit, question, replicas, state):
 
 def _bottleneck(deployment):
     """What bounds a replica that no promise holds back: its prefills, the batch it may hold, or its compute."""
-    station = deployment.station
+    station = deployment.held
     if station.prefill * station.capacity > 0.5:
         return "prefill"
     before, last = station.completions[-2:] if station.max_batch > 1 else (0.0, station.completions[-1])
-    gain = (last - before) / last * station.max_batch
-    return deployment.binding if gain > BOUND else "compute"
+    more = (last - before) / last * station.max_batch
+    bounded = station.max_batch == deployment.station.max_batch and more > BOUND
+    return deployment.binding if bounded else "compute"

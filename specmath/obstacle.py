@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from specmath.candidates import PLAIN
+from specmath.cost import Pair, Roofline
 from specmath.load import limit, strained
-from specmath.serving import steady
+from specmath.serving import steady, strain
 
 WIDEST = 8  # GPUs of one replica that are tried
 LIGHTER = "fp8"
@@ -34,16 +35,12 @@ def obstacle(limits, question):
     running = [one for one in limits if one.deployment.station is not None]
     if not running:
         return _memory(limits, question)
-    nearest = min(running, key=lambda one: _strain(one, question))
-    name, value, promised = strained(steady(nearest.deployment.station, 0.0), question.slo)
+    alone = {one: steady(one.deployment.station, 0.0) for one in running}
+    nearest = min(running, key=lambda one: strain(alone[one], question.slo))
+    name, value, promised = strained(alone[nearest], question.slo)
     reason = f"{name} {_ms(promised)} is below {_ms(value)}, the least, of {_named(nearest)} with one request at a time"
     lifts = [*_changed(running, question), f"a promise of {_ms(_up(value))}"]
     return Infeasible(name, reason, f"{_or(lifts)} would lift it", value)
-
-
-def _strain(one, question):
-    _, value, promised = strained(steady(one.deployment.station, 0.0), question.slo)
-    return value / promised
 
 
 def _memory(limits, question):
@@ -70,19 +67,23 @@ def _changed(limits, question):
 def _keeps(deployment, tp, weights, question):
     """Whether the deployment keeps the promise with its target changed so, where it can be."""
     target = deployment.candidate.cost.target
-    if not hasattr(target, "tp") or not hasattr(target, "weights") or deployment.candidate.gpus:
+    cost = deployment.candidate.cost
+    if not (isinstance(cost, Pair) and isinstance(target, Roofline)) or deployment.candidate.gpus:
         return False
     if (tp or math.inf) <= target.tp or target.weights == weights:
         return False
     with suppress(ValueError):
-        cost = replace(deployment.candidate.cost, target=replace(target, tp=tp or target.tp, weights=weights or target.weights))
+        own = {"tp": tp or target.tp, "weights": weights or target.weights, "efficiency": None}
+        cost = replace(cost, target=replace(target, **own))
         changed = replace(deployment, candidate=replace(deployment.candidate, cost=cost))
         return limit(changed, question.slo).state is not None
     return False
 
 
 def _named(one):
-    return PLAIN + " decoding" if not one.deployment.k else f"{one.deployment.candidate.name} with k = {one.deployment.k}"
+    return (
+        PLAIN + " decoding" if not one.deployment.k else f"{one.deployment.candidate.name} with k = {one.deployment.k}"
+    )
 
 
 def _or(words):

@@ -1,9 +1,9 @@
 """Which k at which load: by batch, by rate, with hysteresis, and where speculation is to be switched off.
 
     time of a token at batch b   T_k(b) / tau_k
-    rate that batch b sustains   lam_k(b) = 1 / (Tp + O T_k(b) / (tau_k b))
+    rate that batch b sustains   lam_k(b) = 1 / (prefill + rounds_k T_k(b) / b)
 
-Stations are one replica each, under one k and the same traffic (`serving`). Nothing is taken to be monotone: a
+Stations are one replica each, under one k and the same traffic (`serving`, whose completions are lam). Nothing is taken to be monotone: a
 measured time is jagged, and sparse experts make a gain dip and rise again with the batch. Between two whole batches
 times are linear, as in `serving`.
 """
@@ -102,15 +102,9 @@ def token_seconds(station):
     return np.asarray(station.seconds, dtype=float) / station.tau
 
 
-def sustained(station):
-    """Requests per second that keep each batch from 1 on filled, lam(b)."""
-    return np.arange(1, len(station.seconds) + 1) / _work(station)
-
-
 def _work(station):
     """Seconds in which batch b finishes b requests, b / lam(b): linear between whole batches."""
-    batches = np.arange(1, len(station.seconds) + 1)
-    return batches * station.prefill + station.output * token_seconds(station)
+    return np.arange(1, len(station.seconds) + 1) / station.completions
 
 
 def _rate_at(work, batch):

@@ -3,9 +3,10 @@
 import math
 from dataclasses import dataclass, replace
 
+from specmath.cost import Pair, Roofline
 from specmath.draft import within
 from specmath.load import cost_per_million, exact_gpus, limit
-from specmath.varied import draft_scaled, target_scaled, tilted, verify_scaled
+from specmath.varied import bandwidth_scaled, draft_scaled, target_scaled, tilted, verify_scaled
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Sensitivity:
 def sensitivities(deployment, question, spread=0.1):
     """A `Sensitivity` for every input that the deployment has, from the largest swing; equal ones by name.
 
-    alpha, the times of target (its bandwidth), verification and draft, prompt and output length, rate and price.
+    alpha, the times of target (of a Roofline: the bandwidth reached), verification and draft, prompt and output length, rate and price.
     ValueError for a spread outside (0, 1).
     """
     if not 0 < within("spread", spread, 0, 1) < 1:
@@ -49,12 +50,13 @@ def _inputs(deployment, price):
     """name -> the deployment and question with that input times a factor."""
     cost, drafts = deployment.candidate.cost, deployment.k > 0
     found = {name: _traffic(name) for name in ("rate", "prompt", "output")}
-    if hasattr(cost, "__dataclass_fields__") and "target" in cost.__dataclass_fields__:
-        found["target time"] = _timed(target_scaled)
-        if drafts:
-            found["verify time"] = _timed(verify_scaled)
-        if drafts and cost.draft is not None:
-            found["draft time"] = _timed(draft_scaled)
+    if isinstance(cost, Pair):
+        roofline = isinstance(cost.target, Roofline)
+        found |= (
+            {"bandwidth efficiency": _timed(bandwidth_scaled)} if roofline else {"target time": _timed(target_scaled)}
+        )
+        found |= {"verify time": _timed(verify_scaled)} if drafts else {}
+        found |= {"draft time": _timed(draft_scaled)} if drafts and cost.draft is not None else {}
     if drafts:
         found["alpha"] = _timed(tilted)
     if price is not None:

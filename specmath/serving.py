@@ -36,7 +36,12 @@ class Traffic:
     cached: float = 0.0
 
     def __post_init__(self):
-        for name, low, high in (("rate", 0, math.inf), ("prompt", 1, math.inf), ("output", 1, math.inf), ("cached", 0, 1)):
+        for name, low, high in (
+            ("rate", 0, math.inf),
+            ("prompt", 1, math.inf),
+            ("output", 1, math.inf),
+            ("cached", 0, 1),
+        ):
             within(name, getattr(self, name), low, high)
 
     @property
@@ -230,15 +235,32 @@ def steady(station, rate):
 
 def capacity(station, slo=None):
     """The highest rate at which the replica keeps the promise, and its `Steady`; (0.0, None) where none does."""
-    low, high = 0.0, station.capacity * (1 - 1e-9)
-    if slo is None:
-        return high, steady(station, high)
-    if not _keeps(steady(station, 1e-9 * high), slo):
+    high = station.capacity * (1 - 1e-9)
+    busiest = steady(station, high)
+    if slo is None or _keeps(busiest, slo):
+        return high, busiest
+    low = 1e-9 * high
+    if not _keeps(steady(station, low), slo):
         return 0.0, None
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _keeps(steady(station, middle), slo) else (low, middle)
-    return low, steady(station, low)
+    rate = _highest(lambda rate: math.log(strain(steady(station, rate), slo)), low, high)
+    return rate, steady(station, rate)
+
+
+def _highest(excess, low, high):
+    """Where an excess that is at most 0 at low and above it at high changes sign, from below: Illinois' false position."""
+    at_low, at_high, last = excess(low), excess(high), 0.0
+    while high - low > 1e-12 * high:
+        middle = (low * at_high - high * at_low) / (at_high - at_low)
+        middle = middle if low < middle < high else (low + high) / 2
+        at = excess(middle)
+        if -1e-9 < at <= 0:
+            return middle
+        if at < 0:
+            low, at_low, at_high = middle, at, at_high / 2 if last < 0 else at_high
+        else:
+            high, at_high, at_low = middle, at, at_low / 2 if last > 0 else at_low
+        last = at
+    return low
 
 
 def closed_loop(station, concurrency):
@@ -288,9 +310,14 @@ def _steady(station, rate, chain):
     )
 
 
-def _keeps(found, slo):
+def strain(found, slo):
+    """The largest share of what is promised that is in use: above 1 the promise is broken."""
     promised = ((found.ttft, slo.ttft), (found.tpot, slo.tpot), (found.e2e, slo.e2e))
-    return all(limit is None or value <= limit for value, limit in promised)
+    return max((value / limit for value, limit in promised if limit is not None), default=0.0)
+
+
+def _keeps(found, slo):
+    return strain(found, slo) <= 1
 
 
 def _binding(station):
@@ -307,7 +334,11 @@ def _between(times):
 
 def _tau(law, k):
     by_token = getattr(law, "block_efficiency_by_token", None)
-    return float((by_token or law.block_efficiency)(k)) if hasattr(law, "block_efficiency") else float(sum(law**i for i in range(k + 1)))
+    return (
+        float((by_token or law.block_efficiency)(k))
+        if hasattr(law, "block_efficiency")
+        else float(sum(law**i for i in range(k + 1)))
+    )
 
 
 def _prefill(cost, k, traffic, cached):

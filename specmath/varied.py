@@ -97,6 +97,15 @@ def target_scaled(deployment, factor):
     return _with(fixed(deployment), cost=replace(cost, target=Scaled(cost.target, factor)))
 
 
+def bandwidth_scaled(deployment, factor):
+    """The deployment with the share of the bandwidth that a Roofline target's products and attention reach, times a factor."""
+    cost = deployment.candidate.cost
+    reached = cost.target.efficiency
+    product, head = (replace(one, bandwidth=one.bandwidth * factor) for one in (reached.product, reached.head))
+    reached = replace(reached, product=product, head=head, kv_bandwidth=reached.kv_bandwidth * factor)
+    return _with(deployment, cost=replace(cost, target=replace(cost.target, efficiency=reached)))
+
+
 def verify_scaled(deployment, factor):
     """The deployment with what verifying takes beyond a plain step times a factor."""
     cost = deployment.candidate.cost

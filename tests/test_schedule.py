@@ -1,7 +1,6 @@
 """k by batch and by rate, hysteresis and the switch-off, against dumb scalar loops."""
 
 import math
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -9,17 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specmath.schedule import Schedule, by_batch, by_rate, sustained, switch_off, token_seconds
+from specmath.schedule import Schedule, by_batch, by_rate, switch_off
+from specmath.serving import Station
 
 
-@dataclass(frozen=True)
-class Replica:
-    """What a schedule asks of a station."""
-
-    seconds: tuple
-    tau: float = 1.0
-    prefill: float = 0.0
-    output: float = 10.0
+def Replica(seconds, tau=1.0, prefill=0.0, output=11.0):
+    """A station whose requests take (output - 1) / tau rounds each, none wasted."""
+    return Station(seconds, tau, prefill, output, survival=[1.0, tau - 1] if 1 <= tau <= 2 else None)
 
 
 PLAIN = Replica(tuple(1 + 0.01 * b for b in range(1, 65)))

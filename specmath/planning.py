@@ -10,15 +10,17 @@ them. No acceptance is assumed: a candidate brings its law.
 from dataclasses import dataclass, field, replace
 
 from specmath.candidates import Operation, deployments, loaded
+from specmath.cost import Roofline, Share
 from specmath.curves import curves
 from specmath.inverse import needed_alpha, needed_cost
 from specmath.load import Option, Question, limit, size
+from specmath.memory import Memory
 from specmath.obstacle import Infeasible, obstacle
 from specmath.schedule import Schedule, SwitchOff, by_batch, by_rate, switch_off
 from specmath.sensitivity import sensitivities
 
 DEFAULT = Operation()
-CONFIDENCE = {"measured": "high", "fitted": "medium", "datasheet": "medium", "assumed": "low"}
+CONFIDENCE = ("high", "medium", "low")
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,9 @@ class Plan:
     switch_off   where the best that drafts stops paying, None where nothing drafts
     schedule     (lowest batch, highest batch, k) of the choice's draft; `hysteresis` has it for a falling batch too
     by_rate      (lowest rate, highest rate, k) of one replica
-    provenance   where the times of target and draft, and the law, are from; `confidence` is that of the weakest
+    provenance   where the times of target and draft, and the law, are from; `confidence` is high where times
+                 were measured or fitted, medium on a roofline, low where they are assumed or experts uncalibrated
+    memory       bytes on the fullest GPU: weights, KV, reserve, total; empty where memory is not known
     """
 
     choice: Option
@@ -51,6 +55,7 @@ class Plan:
     hysteresis: Schedule
     by_rate: tuple
     provenance: dict
+    memory: dict
     confidence: str
     question: Question = field(repr=False)
 
@@ -77,8 +82,12 @@ class Plan:
 
     @property
     def gain(self):
-        """Rate of one GPU of the choice, under the promise, over that without drafting; None where that keeps none."""
-        return self.without and self.without.exact_gpus / self.choice.exact_gpus
+        """How many times the requests per GPU that drafting carries at most under the promise, against plain decoding.
+
+        None where plain decoding keeps no promise, or nothing drafts.
+        """
+        drafting = [option.exact_gpus for option in self.ranked if option.k]
+        return self.without.exact_gpus / min(drafting) if drafting and self.without else None
 
 
 def plan(candidates, traffic, slo, *, gpu, price=None, operation=DEFAULT) -> Plan | Infeasible:
@@ -138,6 +147,7 @@ def _plan(limits, question, schedules):
         hysteresis=hysteresis,
         by_rate=rates,
         provenance=_provenance(choice.deployment.candidate),
+        memory=_memory(choice),
         confidence=_confidence(choice.deployment.candidate),
         question=question,
     )
@@ -162,18 +172,39 @@ def _by_load(deployment, threshold):
 
 
 def _provenance(candidate):
-    """Where each number is from."""
-    draft = getattr(candidate.cost, "draft", None)
-    models = {"target": candidate.cost.target, "draft": draft}
-    found = {name: _origin(model) for name, model in models.items() if model is not None}
+    """Where the times of target and draft are from, and how acceptance is described."""
+    models = {"target": candidate.cost.target, "draft": getattr(candidate.cost, "draft", None)}
+    found = {name: model.provenance for name, model in models.items() if model is not None}
     return found | ({} if candidate.law is None else {"law": type(candidate.law).__name__})
 
 
-def _origin(model):
-    return getattr(model, "provenance", "assumed")
+def _memory(option):
+    """Bytes on the fullest GPU with the choice's mean batch; `headroom` is what no sequence needs."""
+    memory, traffic = option.deployment.memory, option.deployment.traffic
+    if not isinstance(memory, Memory):
+        return {}
+    kv = memory.kv(traffic.context + option.k + 1)
+    return {
+        "total": memory.total,
+        "weights": memory.weights,
+        "draft_weights": memory.draft_weights,
+        "reserve": memory.reserve,
+        "kv_room": memory.room,
+        "kv_per_sequence": kv,
+        "kv": kv * option.batch,
+        "headroom": memory.room - kv * option.batch,
+    }
 
 
 def _confidence(candidate):
-    """high where the times were measured, low where they are assumed, else medium."""
-    cost = candidate.cost
-    return CONFIDENCE[_origin(cost)]
+    """Of the weaker of target and draft; see `Plan`."""
+    models = (candidate.cost.target, getattr(candidate.cost, "draft", None))
+    return max((_trusted(model) for model in models if model is not None), key=CONFIDENCE.index)
+
+
+def _trusted(model):
+    if isinstance(model, Share):
+        return _trusted(model.of)
+    if isinstance(model, Roofline) and not model.calibrated:
+        return "low" if model.shape.moe else "medium"
+    return {"measured": "high", "fitted": "high", "datasheet": "medium"}.get(model.provenance, "low")
