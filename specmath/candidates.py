@@ -104,10 +104,13 @@ class Operation:
     taxes: Taxes = NO_TAXES
 
     def __post_init__(self):
-        if not 0 < within("utilisation", self.utilisation, 0, 1):
+        if not within("utilisation", self.utilisation, 0, 1):
             raise ValueError("utilisation: found 0, expected a share of the capacity above 0, such as .8")
         whole("max_batch", self.max_batch, 1)
         within("threshold", self.threshold)
+
+
+DEFAULT = Operation()
 
 
 @dataclass(frozen=True, eq=False)

@@ -84,7 +84,7 @@ def _tried(candidate, question, gpus):
 
 
 def _no_more_than(most, question):
-    """Whether a deployment takes no more GPUs, before rounding up; where plain decoding serves nothing, whether it serves."""
+    """Whether a deployment takes no more GPUs, before rounding up; of infinitely many, whether it serves at all."""
     if most == math.inf:
         return lambda one: _exact_gpus(one, question) < math.inf
     return lambda one: _exact_gpus(one, question) <= most * (1 + 1e-9)

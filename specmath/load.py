@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from specmath import hardware
-from specmath.candidates import Deployment, Operation
+from specmath.candidates import DEFAULT, Deployment, Operation
 from specmath.draft import within
 from specmath.serving import Slo, Steady, Traffic, capacity, steady, strain
 
@@ -24,19 +24,21 @@ BOUND = 0.1  # a batch binds where one percent more of it would complete a tenth
 class Question:
     """What is asked: the traffic and the promise, on which GPU, at which price per GPU-hour, run how.
 
-    price is a number, or one by the name of the GPU; None where dollars are not asked for.
+    slo None promises nothing. price is a number, or one by the name of the GPU; None where dollars are not asked for.
+    ValueError for a rate of 0, an unknown GPU and a negative price.
     """
 
     traffic: Traffic
     slo: Slo
     gpu: Any
     price: Any = None
-    operation: Operation = Operation()
+    operation: Operation = DEFAULT
 
     def __post_init__(self):
         if not self.traffic.rate:
             raise ValueError("rate: found 0, expected requests per second above 0")
         object.__setattr__(self, "gpu", hardware.gpu(self.gpu))
+        object.__setattr__(self, "slo", Slo() if self.slo is None else self.slo)
         if isinstance(self.price, Mapping):
             prices = {hardware.gpu(name).name: within("price", price) for name, price in self.price.items()}
             object.__setattr__(self, "price", prices)

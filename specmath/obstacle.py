@@ -73,8 +73,8 @@ def _keeps(deployment, tp, weights, question):
     if (tp or math.inf) <= target.tp or target.weights == weights:
         return False
     with suppress(ValueError):
-        own = {"tp": tp or target.tp, "weights": weights or target.weights, "efficiency": None}
-        cost = replace(cost, target=replace(target, **own))
+        tp, weights = tp or target.tp, weights or target.weights
+        cost = replace(cost, target=replace(target, tp=tp, weights=weights, efficiency=None))
         changed = replace(deployment, candidate=replace(deployment.candidate, cost=cost))
         return limit(changed, question.slo).state is not None
     return False

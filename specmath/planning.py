@@ -9,7 +9,7 @@ them. No acceptance is assumed: a candidate brings its law.
 
 from dataclasses import dataclass, field, replace
 
-from specmath.candidates import Operation, deployments, loaded
+from specmath.candidates import DEFAULT, deployments, loaded
 from specmath.cost import Roofline, Share
 from specmath.curves import curves
 from specmath.inverse import needed_alpha, needed_cost
@@ -19,7 +19,6 @@ from specmath.obstacle import Infeasible, obstacle
 from specmath.schedule import Schedule, SwitchOff, by_batch, by_rate, switch_off
 from specmath.sensitivity import sensitivities
 
-DEFAULT = Operation()
 CONFIDENCE = ("high", "medium", "low")
 
 
@@ -73,7 +72,7 @@ class Plan:
         return sensitivities(self.choice.deployment, self.question, spread)
 
     def needed_alpha(self, gpus=None):
-        """The alpha from which the best that drafts pays, or from which so many GPUs suffice: `inverse.needed_alpha`."""
+        """The alpha from which the best that drafts pays, or so many GPUs suffice: `inverse.needed_alpha`."""
         return self.drafting and needed_alpha(self.drafting.deployment.candidate, self.question, gpus=gpus)
 
     def needed_cost(self, gpus=None):
@@ -108,7 +107,7 @@ def sweep(candidates, traffics, slo, *, gpu, price=None, operation=DEFAULT):
     first = questions[0].traffic
     if any(replace(question.traffic, rate=first.rate) != first for question in questions):
         raise ValueError("traffics: found several lengths, expected one: they may differ in their rate alone")
-    limits = [limit(deployment, slo) for deployment in deployments(candidates, first, operation)]
+    limits = [limit(deployment, questions[0].slo) for deployment in deployments(candidates, first, operation)]
     schedules: dict = {}
     return [_plan(limits, question, schedules) for question in questions]
 

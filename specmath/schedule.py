@@ -3,9 +3,9 @@
     time of a token at batch b   T_k(b) / tau_k
     rate that batch b sustains   lam_k(b) = 1 / (prefill + rounds_k T_k(b) / b)
 
-Stations are one replica each, under one k and the same traffic (`serving`, whose completions are lam). Nothing is taken to be monotone: a
-measured time is jagged, and sparse experts make a gain dip and rise again with the batch. Between two whole batches
-times are linear, as in `serving`.
+Stations are one replica each, under one k and the same traffic (`serving`, whose completions are lam). Nothing is
+taken to be monotone: a measured time is jagged, and sparse experts make a gain dip and rise again with the batch.
+Between two whole batches times are linear, as in `serving`.
 """
 
 from dataclasses import dataclass
@@ -66,7 +66,8 @@ def by_batch(stations, threshold=SWITCH):
     batches = range(times.shape[1])
     up = _kept(times, fastest, batches, threshold)
     down = _kept(times, fastest, reversed(batches), threshold)[::-1]
-    return Schedule(*(_ranges([depths[row] for row in rows]) for rows in (up, down, fastest)), threshold)
+    up, down, best = (_ranges([depths[row] for row in rows]) for rows in (up, down, fastest))
+    return Schedule(up, down, best, threshold)
 
 
 def by_rate(stations):
@@ -159,8 +160,8 @@ def _top_rate(work, row, rows, last):
 
 def _merged(ranges):
     """Neighbouring ranges of the same k as one."""
-    for k, run in groupby(ranges, key=lambda entry: entry[2]):
-        run = list(run)
+    for k, same in groupby(ranges, key=lambda entry: entry[2]):
+        run = list(same)
         yield run[0][0], run[-1][1], k
 
 

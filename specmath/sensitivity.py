@@ -31,7 +31,8 @@ class Sensitivity:
 def sensitivities(deployment, question, spread=0.1):
     """A `Sensitivity` for every input that the deployment has, from the largest swing; equal ones by name.
 
-    alpha, the times of target (of a Roofline: the bandwidth reached), verification and draft, prompt and output length, rate and price.
+    alpha, the times of target (of a Roofline: the bandwidth it reaches), verification and draft, prompt and output
+    length, rate and price.
     ValueError for a spread outside (0, 1).
     """
     if not 0 < within("spread", spread, 0, 1) < 1:
@@ -51,10 +52,10 @@ def _inputs(deployment, price):
     cost, drafts = deployment.candidate.cost, deployment.k > 0
     found = {name: _traffic(name) for name in ("rate", "prompt", "output")}
     if isinstance(cost, Pair):
-        roofline = isinstance(cost.target, Roofline)
-        found |= (
-            {"bandwidth efficiency": _timed(bandwidth_scaled)} if roofline else {"target time": _timed(target_scaled)}
-        )
+        if isinstance(cost.target, Roofline):
+            found["bandwidth efficiency"] = _timed(bandwidth_scaled)
+        else:
+            found["target time"] = _timed(target_scaled)
         found |= {"verify time": _timed(verify_scaled)} if drafts else {}
         found |= {"draft time": _timed(draft_scaled)} if drafts and cost.draft is not None else {}
     if drafts:

@@ -1,18 +1,17 @@
-"""A candidate as it would be with another acceptance or other times, all else kept: its bound of the batch, its prefill."""
+"""A deployment as it would be with another acceptance or other times, all else kept."""
 
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from specmath.candidates import Deployment
 from specmath.draft import Chain
 from specmath.law import Law
 
 
 @dataclass(frozen=True)
 class Scaled:
-    """A forward model whose time is `factor` times another's; of what `beyond` one token costs alone where that is set."""
+    """A forward model whose time is `factor` times another's; with `beyond`, of what more than one token adds alone."""
 
     model: Any
     factor: float
@@ -98,7 +97,7 @@ def target_scaled(deployment, factor):
 
 
 def bandwidth_scaled(deployment, factor):
-    """The deployment with the share of the bandwidth that a Roofline target's products and attention reach, times a factor."""
+    """The deployment with the share of its bandwidth that a Roofline target reaches times a factor."""
     cost = deployment.candidate.cost
     reached = cost.target.efficiency
     product, head = (replace(one, bandwidth=one.bandwidth * factor) for one in (reached.product, reached.head))

@@ -86,17 +86,22 @@ def test_the_switch_off_is_where_tau_plain_steps_take_one_round():
     assert off.batch == pytest.approx(0.8 / 0.03)
     step, round_time = 1 + 0.01 * off.batch, 1.2 + 0.05 * off.batch
     assert 2 * step == pytest.approx(round_time)
-    assert off.rate == pytest.approx(off.batch / (10 * step))  # the two lam(B) at that batch
     assert off.batches == ((off.batch, False),)
 
 
+@pytest.mark.parametrize("prefill", [0.0, 0.05])
+def test_the_switch_off_rate_is_where_both_carry_it_at_one_batch(prefill):
+    drafting = Replica(DRAFTING.seconds, 2.0, prefill)
+    off = switch_off(drafting, PLAIN)
+    batch = off.rate * 10 / (1 - off.rate * 10 * 0.01)  # of 10 plain steps of 1 + .01 B each: B = lam 10 (1 + .01 B)
+    rounds = 10 / 2 + 1 / 4  # two tokens each, and on average a quarter of a round past the end
+    assert off.rate == pytest.approx(1 / (prefill + rounds * (1.2 + 0.05 * batch) / batch))
+
+
 def test_a_draft_that_prefills_is_switched_off_at_a_lower_rate():
-    dearer = Replica(DRAFTING.seconds, 2.0, prefill=0.1)
-    free, paid = switch_off(DRAFTING, PLAIN), switch_off(dearer, PLAIN)
+    free, paid = (switch_off(Replica(DRAFTING.seconds, 2.0, prefill), PLAIN) for prefill in (0.0, 0.05))
     assert paid.batch == free.batch
     assert paid.rate < free.rate
-    batch = paid.rate * 10 * 1 / (1 - paid.rate * 10 * 0.01)  # B = lam O (1 + .01 B)
-    assert paid.rate == pytest.approx(1 / (0.1 + 10 * (1.2 + 0.05 * batch) / 2 / batch))
 
 
 def test_every_crossing_is_named_and_the_last_one_counts():
@@ -117,13 +122,13 @@ def test_the_k_of_a_rate_is_the_one_with_the_smallest_batch():
     stations = {0: PLAIN, 3: DRAFTING}
     ranges = by_rate(stations)
     off = switch_off(DRAFTING, PLAIN)
-    assert ranges == ((0.0, pytest.approx(off.rate), 3), (pytest.approx(off.rate), max(sustained(PLAIN)), 0))
+    assert ranges == ((0.0, pytest.approx(off.rate), 3), (pytest.approx(off.rate), max(PLAIN.completions), 0))
 
 
 @given(fleets)
 def test_no_other_k_carries_a_rate_at_a_smaller_batch(stations):
     ranges = by_rate(stations)
-    assert ranges[-1][1] == pytest.approx(max(max(sustained(s)) for s in stations.values()))
+    assert ranges[-1][1] == pytest.approx(max(max(s.completions) for s in stations.values()))
     for low, high, k in ranges:
         rate = (low + high) / 2
         batches = {one: needed(station, rate) for one, station in stations.items()}
@@ -133,8 +138,8 @@ def test_no_other_k_carries_a_rate_at_a_smaller_batch(stations):
 def needed(station, rate):
     """The smallest batch, by steps of a thousandth, that carries the rate."""
     b = np.arange(0.001, len(station.seconds) + 0.0005, 0.001)
-    time = np.interp(b, np.arange(1, len(station.seconds) + 1), token_seconds(station))
-    able = b / (b * station.prefill + station.output * time) >= rate * (1 - 1e-9)
+    time = np.interp(b, np.arange(1, len(station.seconds) + 1), station.seconds)
+    able = b / (b * station.prefill + station.rounds * time) >= rate * (1 - 1e-9)
     return float(b[np.argmax(able)]) if able.any() else math.inf
 
 

@@ -1,4 +1,4 @@
-"""A worked example of capacity planning, its step model written out by hand: Llama-3.1-70B on 4 H100 with an EAGLE head.
+"""A worked example, its step model written out by hand: Llama-3.1-70B in bf16 on 4 H100 with an EAGLE head.
 
 Three groups of matrices, each the root of the squares of the time to read it and the time to multiply; attention reads
 the KV once per sequence; all-reduces by message size; nine small kernels a layer.
