@@ -73,6 +73,7 @@ FLOORS = {
     "validate/workload.py": 17,
     "validate/sampler.py": 16,
     "validate/costs.py": 17,
+    "validate/inputs.py": 17,
     "validate/trace.py": 17,
     "validate/folder.py": 17,
     "validate/texts.py": 18,
