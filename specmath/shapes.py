@@ -67,8 +67,9 @@ class ModelShape:
     Mixture of experts where experts > 0: every layer but dense_layers of them has experts of expert_intermediate,
     `active` of which a token goes through, and shared_experts besides. MLA where kv_lora_rank > 0: kv_heads is then 1
     and head_dim that of a query, whatever was given. sliding_layers attend to the last sliding_window tokens only;
-    where sparse > 0 every layer reads that many tokens at most. intermediate is the dense MLP's, 0 where no layer has
-    one; weights the precision that the checkpoint declares, with experts_only that of its routed experts alone.
+    where sparse > 0 every layer reads that many tokens at most. fusion hidden states are joined into one before the
+    first layer (of a draft head). intermediate is the dense MLP's, 0 where no layer has one; weights the precision
+    that the checkpoint declares, with experts_only that of its routed experts alone.
     Raises ValueError naming the field.
 
     >>> ModelShape("llama-8b", 32, 4096, 32, 8, 128, 14336, 128256).kv_bytes()
@@ -98,6 +99,7 @@ class ModelShape:
     sliding_layers: int = 0
     sliding_window: int = 0
     sparse: int = 0
+    fusion: int = 0
     weights: str = "bf16"
     experts_only: bool = False
     source: str = ""
@@ -192,6 +194,11 @@ class ModelShape:
         return self.hidden * self.vocab
 
     @property
+    def fusion_parameters(self) -> int:
+        """Of the matrix that joins hidden states before the first layer: fusion h^2."""
+        return self.fusion * self.hidden**2
+
+    @property
     def parameters(self) -> int:
         """All of them; a tied output matrix counts once."""
         return self._layer_parameters(self.experts) + self.head_parameters * (1 if self.tied else 2)
@@ -205,7 +212,7 @@ class ModelShape:
         """Of all layers, with so many of the routed experts."""
         dense = (self.layers - self.moe_layers) * self.mlp_parameters
         routed = self.moe_layers * (experts + self.shared_experts) * self.expert_parameters
-        return self.layers * self.attention_parameters + dense + routed
+        return self.layers * self.attention_parameters + dense + routed + self.fusion_parameters
 
     def precision_of(self, part: str, weights: str | None = None) -> Precision:
         """The precision of "attention", "mlp", "experts", "shared", "head" or "embedding" under one of the weights.
@@ -227,7 +234,7 @@ class ModelShape:
         """Bytes of all weights as they are stored, by default as the checkpoint declares them."""
         routed = self.moe_layers * self.experts * self.expert_parameters
         counts = {
-            "attention": self.layers * self.attention_parameters,
+            "attention": self.layers * self.attention_parameters + self.fusion_parameters,
             "mlp": (self.layers - self.moe_layers) * self.mlp_parameters,
             "experts": routed,
             "shared": self.moe_layers * self.shared_experts * self.expert_parameters,
@@ -268,13 +275,14 @@ class ModelShape:
         near = np.minimum(context, self.sliding_window) if self.sliding_layers else 0
         return (self.layers - self.sliding_layers) * context + self.sliding_layers * near
 
-    def head(self, layers=1) -> "ModelShape":
+    def head(self, layers=1, fusion=2) -> "ModelShape":
         """A draft head on this model (EAGLE, MTP): so many of its layers, the whole output matrix, no embedding.
 
-        The layers are those with experts where there are any, and attend to the whole context.
+        The layers are those with experts where there are any, and attend to the whole context. fusion is the hidden
+        states that are joined before them: 2 in EAGLE and MTP (the embedding and a feature), 3 in EAGLE-3.
         """
         alike: dict[str, Any] = {"dense_layers": 0, "sliding_layers": 0, "sliding_window": 0, "tied": True}
-        return replace(self, name=f"{self.name} head", layers=layers, **alike)
+        return replace(self, name=f"{self.name} head", layers=layers, fusion=fusion, **alike)
 
     def windowed(self, tokens) -> "ModelShape":
         """The same model reading at most so many tokens of its KV cache: self-speculation with a sparse cache."""
