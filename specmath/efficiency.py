@@ -124,7 +124,8 @@ class Efficiency:
             within(name, getattr(self, name))
         within("rho", self.rho, 0, 1)
         within("skew", self.skew)
-        within("sharpness", self.sharpness, 1)
+        if not self.sharpness >= 1:
+            raise ValueError(f"sharpness: found {shown(self.sharpness)}, expected 1 or more")
 
     def drafting(self) -> "Efficiency":
         """The same for a model that drafts: its host time is that of a draft pass, nothing per sequence."""

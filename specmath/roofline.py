@@ -36,6 +36,17 @@ def padded(tokens, capture):
     return np.where(tokens <= capture, np.minimum(steps, capture), tokens)
 
 
+def smooth_maximum(a, b, sharpness):
+    """(a^p + b^p)^(1/p): the sum at p = 1, the larger one at p = infinity. Arrays broadcast.
+
+    >>> smooth_maximum(3.0, 4.0, 2), smooth_maximum(3.0, 4.0, math.inf)
+    (5.0, 4.0)
+    """
+    high = np.maximum(a, b)
+    low = np.divide(np.minimum(a, b), high, out=np.zeros_like(high, dtype=float), where=high > 0)
+    return plain(high * (1 + low**sharpness) ** (1 / sharpness))
+
+
 def coverage(experts, active, tokens, skew=0.0):
     """Distinct experts that so many tokens touch when each chooses on its own: sum_e 1 - (1 - p_e)^tokens.
 
@@ -192,8 +203,7 @@ class Roofline:
         read = (parameters if stored is None else stored) * form.bytes
         memory = read / (self.tp * self.gpu.bandwidth * reached.bandwidth)
         compute = 2.0 * parameters * tokens / (self.tp * self.gpu.flops(form) * reached.flops)
-        p = self.efficiency.sharpness
-        return products * reached.fixed + (memory**p + compute**p) ** (1 / p)
+        return products * reached.fixed + smooth_maximum(memory, compute, self.efficiency.sharpness)
 
     def _experts(self, tokens, routed):
         """The MLP of a layer with experts: those that the tokens touch are read, the shared ones always."""
