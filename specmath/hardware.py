@@ -85,7 +85,7 @@ def gpu(name: str | Gpu) -> Gpu:
     """
     if isinstance(name, Gpu):
         return name
-    return _find("gpu", name, _gpus(), "a catalogue name or a device of your own as JSON")
+    return _find("gpu", name, _gpus(), "a device of the catalogue, like {}, or one of your own as JSON")
 
 
 def model(name: str | ModelShape) -> ModelShape:
@@ -96,7 +96,7 @@ def model(name: str | ModelShape) -> ModelShape:
     """
     if isinstance(name, ModelShape):
         return name
-    return _find("model", name, _models(), "a catalogue name, or a config.json or hub id read beforehand")
+    return _find("model", name, _models(), "a model of the catalogue, like {}, or the path of a config.json")
 
 
 def gpus() -> dict[str, Gpu]:
@@ -122,15 +122,18 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
     return [by_key[other] for other in dict.fromkeys((*starts, *close))][:3]
 
 
-def _find(kind, name, known, otherwise):
-    if not isinstance(name, str):
-        raise ValueError(f"{kind}: found {shown(name)}, expected {otherwise}")
-    found = known.get(_key(name)) or known.get(_key(name.rpartition("/")[2]))
+def _find(kind, name, known, expected):
+    own = _own(name) if isinstance(name, str) else ""
+    found = known.get(_key(own))
     if found is None:
-        keys = nearest(name.rpartition("/")[2], known) or known
-        like = dict.fromkeys(known[key].name for key in keys)
-        raise ValueError(f"{kind}: found {name!r}, expected one like {', '.join(like)}: {otherwise}")
+        like = dict.fromkeys(known[key].name for key in nearest(own, known) or known)
+        raise ValueError(f"{kind}: found {shown(name)}, expected {expected.format(', '.join(like))}")
     return found
+
+
+def _own(name: str) -> str:
+    """A hub id without the organisation."""
+    return name.rpartition("/")[2]
 
 
 def _key(name: str) -> str:
@@ -160,7 +163,7 @@ def _by_key(rows, make):
         thing = make(row)
         for name in (row["name"], *row["aliases"].split(";")):
             if name.strip():
-                found[_key(name)] = thing
+                found[_key(_own(name))] = thing
     return found
 
 
@@ -200,5 +203,5 @@ def _sources(row, values):
 def _model(row: Mapping[str, str]) -> ModelShape:
     values: dict[str, Any] = {f.name: int(row.get(f.name) or 0) for f in fields(ModelShape) if f.type is int}
     trust = f"{row['trust_shape']}; tied {row['trust_tied']}; weights {row['trust_weights']}"
-    values |= {"tied": row["tied"] == "yes", "weights": row["weights"]}
+    values |= {"tied": row["tied"] == "yes", "weights": row["weights"], "experts_only": row["experts_only"] == "yes"}
     return ModelShape(row["name"], **values, source=f"{row['source']}; {row['read']}", trust=trust)

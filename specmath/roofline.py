@@ -36,6 +36,17 @@ def padded(tokens, capture):
     return np.where(tokens <= capture, np.minimum(steps, capture), tokens)
 
 
+def smooth_maximum(a, b, sharpness):
+    """(a^p + b^p)^(1/p): the sum at p = 1, the larger one at p = infinity. Arrays broadcast.
+
+    >>> smooth_maximum(3.0, 4.0, 2), smooth_maximum(3.0, 4.0, math.inf)
+    (5.0, 4.0)
+    """
+    high = np.maximum(a, b)
+    low = np.divide(np.minimum(a, b), high, out=np.zeros_like(high, dtype=float), where=high > 0)
+    return plain(high * (1 + low**sharpness) ** (1 / sharpness))
+
+
 def coverage(experts, active, tokens, skew=0.0):
     """Distinct experts that so many tokens touch when each chooses on its own: sum_e 1 - (1 - p_e)^tokens.
 
@@ -136,9 +147,8 @@ class Roofline:
 
     @cached_property
     def weight_bytes(self) -> float:
-        """Bytes of all weights, over all GPUs: embedding and output matrix stay in bf16, one matrix where tied."""
-        outer = self.shape.head_parameters * (1 if self.shape.tied else 2)
-        return (self.shape.parameters - outer) * precision(self.weights).bytes + 2.0 * outer
+        """Bytes of all weights, over all GPUs together."""
+        return self.shape.weight_bytes(self.weights)
 
     @property
     def kv_shards(self) -> int:
@@ -165,17 +175,13 @@ class Roofline:
         """Seconds of an iteration by part."""
         rate, shape = self.efficiency, self.shape
         tokens = padded(load.tokens, rate.capture)
-        dense = shape.layers - shape.moe_layers
-        products = (5 if shape.q_lora_rank else 4) if shape.mla else 2
-        head = self._product(shape.head_parameters, load.logits, rate.head, "bf16") + rate.head.fixed
         message = 2.0 * tokens * shape.hidden
         parts = {
-            "attention": shape.layers
-            * (self._layer(shape.attention_parameters, tokens) + products * rate.product.fixed),
+            "attention": self._attention(tokens),
             "kv": shape.layers * rate.attention + self._core(load),
-            "mlp": dense * (self._layer(shape.mlp_parameters, tokens) + 2 * rate.product.fixed)
+            "mlp": (shape.layers - shape.moe_layers) * self._product("mlp", shape.mlp_parameters, tokens, 2)
             + shape.moe_layers * self._experts(tokens, load.routed),
-            "lm_head": head,
+            "lm_head": self._product("head", shape.head_parameters, load.logits),
             "allreduce": 2 * shape.layers * (rate.allreduce + message / rate.allreduce_bandwidth) * (self.tp > 1),
             "kernels": shape.layers * rate.kernels * rate.launch,
             "sampling": load.logits * shape.vocab * rate.sampled / self.gpu.bandwidth,
@@ -183,26 +189,32 @@ class Roofline:
         parts["kernels"] = parts["kernels"] + self._launching(load.tokens, sum(parts.values()))
         return parts | {"host": rate.host + rate.per_sequence * load.sequences}
 
-    def _layer(self, parameters, tokens):
-        return self._product(parameters, tokens, self.efficiency.product, self.weights)
+    def _attention(self, tokens):
+        """The products of attention in all layers, and the one that joins hidden states before them."""
+        products = (5 if self.shape.q_lora_rank else 4) if self.shape.mla else 2
+        layer = self._product("attention", self.shape.attention_parameters, tokens, products)
+        joining = self._product("attention", self.shape.fusion_parameters, tokens) if self.shape.fusion else 0.0
+        return self.shape.layers * layer + joining
 
-    def _product(self, parameters, tokens, reached, weights, stored=None):
-        """A product's time beyond its fixed one: `parameters` for each token, `stored` of them read."""
-        read = (parameters if stored is None else stored) * precision(weights).bytes
+    def _product(self, part, parameters, tokens, products=1, stored=None):
+        """So many products over `parameters` together for each token, `stored` of them read from memory."""
+        form = self.shape.precision_of(part, self.weights)
+        reached = self.efficiency.product if form.name == self.weights else self.efficiency.head
+        read = (parameters if stored is None else stored) * form.bytes
         memory = read / (self.tp * self.gpu.bandwidth * reached.bandwidth)
-        compute = 2.0 * parameters * tokens / (self.tp * self.gpu.flops(weights) * reached.flops)
-        p = self.efficiency.sharpness
-        return (memory**p + compute**p) ** (1 / p)
+        compute = 2.0 * parameters * tokens / (self.tp * self.gpu.flops(form) * reached.flops)
+        return products * reached.fixed + smooth_maximum(memory, compute, self.efficiency.sharpness)
 
     def _experts(self, tokens, routed):
         """The MLP of a layer with experts: those that the tokens touch are read, the shared ones always."""
         shape = self.shape
         if not shape.moe:
             return 0.0
-        touched = coverage(shape.experts, shape.active, routed, self.efficiency.skew) + shape.shared_experts
-        own = shape.expert_parameters * (shape.active + shape.shared_experts)
-        time = self._product(own, tokens, self.efficiency.product, self.weights, shape.expert_parameters * touched)
-        return time + (4 if shape.shared_experts else 2) * self.efficiency.product.fixed
+        touched = coverage(shape.experts, shape.active, routed, self.efficiency.skew)
+        stored = shape.expert_parameters * touched
+        time = self._product("experts", shape.expert_parameters * shape.active, tokens, 2, stored)
+        shared = shape.expert_parameters * shape.shared_experts
+        return time + (self._product("shared", shared, tokens, 2) if shared else 0.0)
 
     def _core(self, load):
         """Attention over all layers: the KV that is read, or the FLOP where they take longer."""

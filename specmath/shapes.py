@@ -13,7 +13,7 @@ import numpy as np
 
 from specmath.configs import shape_fields, text_of
 from specmath.draft import shown, whole, within
-from specmath.quantised import weights_of
+from specmath.quantised import leaves_attention, weights_of
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,15 @@ PRECISIONS = {
         Precision("int8", 1.0, "int8"),
         Precision("w8a16", 1.0, "bf16"),  # 8-bit weights alone, dequantised for the product
         Precision("int4", 0.53, "bf16"),  # the same of 4 bits: W4A16, a scale and a zero for every 128
+        Precision("int4_g32", 0.5625, "bf16"),  # a 16-bit scale for every 32
         Precision("nvfp4", 0.5625, "fp4"),  # an fp8 scale for every 16
         Precision("mxfp4", 0.53125, "fp4"),  # an 8-bit exponent for every 32
     )
 }
+
+
+PARTS = ("attention", "mlp", "experts", "shared", "head", "embedding")
+WIDE = ("head", "embedding")
 
 
 def precision(name) -> Precision:
@@ -50,7 +55,7 @@ def precision(name) -> Precision:
     """
     if isinstance(name, Precision):
         return name
-    if name not in PRECISIONS:
+    if not isinstance(name, str) or name not in PRECISIONS:
         raise ValueError(f"precision: found {shown(name)}, expected one of {', '.join(PRECISIONS)}")
     return PRECISIONS[name]
 
@@ -62,8 +67,10 @@ class ModelShape:
     Mixture of experts where experts > 0: every layer but dense_layers of them has experts of expert_intermediate,
     `active` of which a token goes through, and shared_experts besides. MLA where kv_lora_rank > 0: kv_heads is then 1
     and head_dim that of a query, whatever was given. sliding_layers attend to the last sliding_window tokens only;
-    where sparse > 0 every layer reads that many tokens at most. intermediate is the dense MLP's, 0 where no layer has
-    one; weights the precision that the checkpoint declares. Raises ValueError naming the field.
+    where sparse > 0 every layer reads that many tokens at most. fusion hidden states are joined into one before the
+    first layer (of a draft head). intermediate is the dense MLP's, 0 where no layer has one; weights the precision
+    that the checkpoint declares, with experts_only that of its routed experts alone.
+    Raises ValueError naming the field.
 
     >>> ModelShape("llama-8b", 32, 4096, 32, 8, 128, 14336, 128256).kv_bytes()
     131072.0
@@ -92,7 +99,9 @@ class ModelShape:
     sliding_layers: int = 0
     sliding_window: int = 0
     sparse: int = 0
+    fusion: int = 0
     weights: str = "bf16"
+    experts_only: bool = False
     source: str = ""
     trust: str = ""
 
@@ -112,6 +121,7 @@ class ModelShape:
     def _claims(self):
         """(field, whether it fits the others, what would)."""
         yield "tied", isinstance(self.tied, bool), "true or false"
+        yield "experts_only", isinstance(self.experts_only, bool), "true or false"
         yield "head_dim", self.head_dim > 0, "1 or more"
         yield "kv_heads", self.kv_heads > 0 and self.heads % self.kv_heads == 0, f"a divisor of {self.heads} heads"
         yield "v_head_dim", not self.mla or self.v_head_dim > 0, "1 or more, beside kv_lora_rank"
@@ -134,7 +144,10 @@ class ModelShape:
         16
         """
         found = shape_fields(mapping)
-        return cls(**{**found, "name": name or found["name"], "weights": weights_of(mapping, text_of(mapping))})
+        places = (mapping, text_of(mapping))
+        found["weights"] = weights_of(*places)
+        found["experts_only"] = "experts" in found and leaves_attention(*places)
+        return cls(**{**found, "name": name or found["name"]})
 
     @property
     def mla(self) -> bool:
@@ -181,6 +194,11 @@ class ModelShape:
         return self.hidden * self.vocab
 
     @property
+    def fusion_parameters(self) -> int:
+        """Of the matrix that joins hidden states before the first layer: fusion h^2."""
+        return self.fusion * self.hidden**2
+
+    @property
     def parameters(self) -> int:
         """All of them; a tied output matrix counts once."""
         return self._layer_parameters(self.experts) + self.head_parameters * (1 if self.tied else 2)
@@ -194,7 +212,36 @@ class ModelShape:
         """Of all layers, with so many of the routed experts."""
         dense = (self.layers - self.moe_layers) * self.mlp_parameters
         routed = self.moe_layers * (experts + self.shared_experts) * self.expert_parameters
-        return self.layers * self.attention_parameters + dense + routed
+        return self.layers * self.attention_parameters + dense + routed + self.fusion_parameters
+
+    def precision_of(self, part: str, weights: str | None = None) -> Precision:
+        """The precision of "attention", "mlp", "experts", "shared", "head" or "embedding" under one of the weights.
+
+        By default the checkpoint's own. Embedding and output matrix stay in 16 bits, and so does everything but the
+        routed experts where the checkpoint says so.
+
+        >>> shape = ModelShape("8b", 32, 4096, 32, 8, 128, 14336, 128256, weights="fp8")
+        >>> shape.precision_of("mlp").name, shape.precision_of("head").name
+        ('fp8', 'bf16')
+        """
+        if part not in PARTS:
+            raise ValueError(f"part: found {shown(part)}, expected one of {', '.join(PARTS)}")
+        found = precision(weights or self.weights)
+        only_experts = self.experts_only and found.name == self.weights and part != "experts"
+        return PRECISIONS["bf16"] if found.bytes < 2 and (only_experts or part in WIDE) else found
+
+    def weight_bytes(self, weights: str | None = None) -> float:
+        """Bytes of all weights as they are stored, by default as the checkpoint declares them."""
+        routed = self.moe_layers * self.experts * self.expert_parameters
+        counts = {
+            "attention": self.layers * self.attention_parameters + self.fusion_parameters,
+            "mlp": (self.layers - self.moe_layers) * self.mlp_parameters,
+            "experts": routed,
+            "shared": self.moe_layers * self.shared_experts * self.expert_parameters,
+            "head": self.head_parameters,
+            "embedding": 0 if self.tied else self.head_parameters,
+        }
+        return sum(count * self.precision_of(part, weights).bytes for part, count in counts.items())
 
     def kv_bytes(self, precision="bf16") -> float:
         """Bytes of KV cache per token: 2 nkv d in every layer, or kl + dr with MLA; windows ignored."""
@@ -228,13 +275,14 @@ class ModelShape:
         near = np.minimum(context, self.sliding_window) if self.sliding_layers else 0
         return (self.layers - self.sliding_layers) * context + self.sliding_layers * near
 
-    def head(self, layers=1) -> "ModelShape":
+    def head(self, layers=1, fusion=2) -> "ModelShape":
         """A draft head on this model (EAGLE, MTP): so many of its layers, the whole output matrix, no embedding.
 
-        The layers are those with experts where there are any, and attend to the whole context.
+        The layers are those with experts where there are any, and attend to the whole context. fusion is the hidden
+        states that are joined before them: 2 in EAGLE and MTP (the embedding and a feature), 3 in EAGLE-3.
         """
         alike: dict[str, Any] = {"dense_layers": 0, "sliding_layers": 0, "sliding_window": 0, "tied": True}
-        return replace(self, name=f"{self.name} head", layers=layers, **alike)
+        return replace(self, name=f"{self.name} head", layers=layers, fusion=fusion, **alike)
 
     def windowed(self, tokens) -> "ModelShape":
         """The same model reading at most so many tokens of its KV cache: self-speculation with a sparse cache."""
