@@ -39,4 +39,4 @@ def main():
     print(f"{count}: first {seconds[0]:.2f} s, median {median:.2f} s   (target: at most {TARGET:.0f} s)")
     for plan in plans:
         best = plan.choice
-        print(f"  {plan.question.traffic.rate:6.2f} req/s: {best.draft} k = {best.k} tp {best.tp}, {best.gpus} GPUs")
+        print(f"  {plan.question.traffic.rate:6.2f} req/s: {best.name} k = {best.k} tp {best.tp}, {best.gpus} GPUs")

@@ -77,13 +77,15 @@ class Limit:
 class Option:
     """One way to serve the traffic: so many replicas of a draft at a depth, and how they run under this load.
 
+    name                the candidate's, whose method, draft, target and law it has too
+    tp                  GPUs of one replica
     capacity            req/s that one replica carries under the promise; utilisation the share of it in use
     exact_gpus          GPUs before rounding up to whole replicas
     cost_per_million    dollars per million output tokens of all GPUs at this load, None without a price
     tokens_per_second   output tokens of the whole fleet
     """
 
-    draft: str
+    name: str
     k: int
     tp: int
     gpu: str
@@ -103,6 +105,31 @@ class Option:
     binding: str
     deployment: Deployment = field(repr=False, compare=False)
     state: Steady = field(repr=False, compare=False)
+
+    @property
+    def candidate(self):
+        """The candidate that is run."""
+        return self.deployment.candidate
+
+    @property
+    def method(self):
+        """How it drafts, as an engine calls it."""
+        return self.candidate.method
+
+    @property
+    def draft(self):
+        """Id or path of the draft."""
+        return self.candidate.draft
+
+    @property
+    def target(self):
+        """Id of the target."""
+        return self.candidate.target
+
+    @property
+    def law(self):
+        """How its drafts are accepted, None for plain decoding."""
+        return self.candidate.law
 
     @property
     def tokens_per_second_per_user(self):
@@ -181,7 +208,7 @@ def _option(limit, question, replicas, state):
     candidate = deployment.candidate
     gpus = replicas * candidate.replica_gpus
     return Option(
-        draft=candidate.name,
+        name=candidate.name,
         k=deployment.k,
         tp=candidate.replica_gpus,
         gpu=question.gpu_of(candidate),

@@ -26,7 +26,7 @@ CONFIDENCE = ("high", "medium", "low")
 class Plan:
     """What to run, and what it takes.
 
-    choice       the best `Option`: its draft, k, tp, gpu; `ranked` has all that keep the promise, from the best
+    choice       the best `Option`: its name, k, tp, gpu; `ranked` has all that keep the promise, from the best
     without      the best that drafts nothing, None where plain decoding keeps no promise
     drafting     the best that drafts, None where none does
     binding      what limits the choice: memory, max batch, measured batches, TPOT, TTFT, E2E, prefill, compute
@@ -80,6 +80,27 @@ class Plan:
         return self.drafting and needed_cost(self.drafting.deployment.candidate, self.question, gpus=gpus)
 
     @property
+    def tp(self):
+        """GPUs of one replica."""
+        return self.choice.tp
+
+    @property
+    def draft_tp(self):
+        """GPUs that the drafting model runs on; those of the replica where that is not known."""
+        return getattr(getattr(self.choice.candidate.cost, "draft", None), "tp", self.choice.tp)
+
+    @property
+    def max_batch(self):
+        """The most sequences that a replica is to run at once."""
+        return self.choice.max_batch
+
+    @property
+    def capture(self):
+        """Tokens of the largest step or verification that the schedule leads to: CUDA graphs are to hold so many."""
+        ranges = ((min(high, self.max_batch), k) for low, high, k in self.schedule if low <= self.max_batch)
+        return max(batch * (k + 1) for batch, k in ranges)
+
+    @property
     def gain(self):
         """How many times the requests per GPU that drafting carries at most under the promise, against plain decoding.
 
@@ -119,7 +140,7 @@ def rank(options, price=None):
 
 def _order(option, price):
     dollars = 0.0 if price is None else option.cost_per_million
-    return (dollars, option.gpus, option.e2e, option.k, option.draft, option.gpu, option.tp)
+    return (dollars, option.gpus, option.e2e, option.k, option.name, option.gpu, option.tp)
 
 
 def _plan(limits, question, schedules):

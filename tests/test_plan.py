@@ -26,8 +26,9 @@ from specmath import (
 )
 from specmath import candidates as places
 from specmath.serving import Overloaded, Station, steady
-from tests.worked import EAGLE
+from tests import worked
 
+EAGLE = worked.pair("Llama-3.1-70B", "H100 SXM", 4, "head", 4)
 GPU, TRAFFIC = "H100 SXM", Traffic(20.0, 1000, 300)
 TARGET, SMALL = Linear(0.015, 8e-5, 4e-8), Linear(0.0005, 1e-6, 1e-9)
 DRAFTING = Candidate("small", Geometric(0.7), Pair(TARGET, SMALL), (2, 4), gpus=4)
@@ -218,7 +219,7 @@ def test_dollars_rank_where_there_is_a_price():
 def test_plain_decoding_is_always_among_what_is_ranked_and_once():
     found = plan([DRAFTING, LOOKUP, HEAVY], TRAFFIC, Slo(tpot=0.03), gpu=GPU)
     assert sum(option.k == 0 for option in found.ranked) == 1
-    assert found.without.draft == "plain"
+    assert found.without.name == "plain"
     useless = plan(replace(DRAFTING, law=Geometric(0.01)), TRAFFIC, Slo(tpot=0.03), gpu=GPU)
     assert useless.choice.k == 0
     assert useless.switch_off.batch == 0.0
