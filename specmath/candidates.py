@@ -94,19 +94,23 @@ class Operation:
 
     utilisation   share of its capacity a replica is given, at most: the rest is for bursts
     max_batch     sequences an engine holds at once (max_num_seqs)
+    max_context   tokens of the longest sequence it admits; None: as many as the model has
     threshold     gain below which k is not switched
     taxes         what having speculation on costs where nothing is drafted, and in prefix-cache hits
     """
 
     utilisation: float = 0.8
     max_batch: int = 256
+    max_context: int | None = None
     threshold: float = SWITCH
     taxes: Taxes = NO_TAXES
 
     def __post_init__(self):
         if not within("utilisation", self.utilisation, 0, 1):
             raise ValueError("utilisation: found 0, expected a share of the capacity above 0, such as .8")
-        whole("max_batch", self.max_batch, 1)
+        for name in ("max_batch", "max_context"):
+            if getattr(self, name) is not None:
+                whole(name, getattr(self, name), 1)
         within("threshold", self.threshold)
 
 

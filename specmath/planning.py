@@ -95,6 +95,11 @@ class Plan:
         return self.choice.max_batch
 
     @property
+    def max_context(self):
+        """Tokens of the longest sequence admitted, None for the model's own."""
+        return self.question.operation.max_context
+
+    @property
     def capture(self):
         """Tokens of the largest step or verification that the schedule leads to: CUDA graphs are to hold so many."""
         ranges = ((min(high, self.max_batch), k) for low, high, k in self.schedule if low <= self.max_batch)
