@@ -19,9 +19,11 @@ from specmath import (
     Operation,
     Pair,
     Plan,
+    Positional,
     Ratio,
     Roofline,
     Slo,
+    Table,
     Traffic,
     load,
     plan,
@@ -411,3 +413,48 @@ def test_a_step_that_needs_a_captured_graph_is_the_largest_of_the_schedule():
     found = plan(replace(DRAFTING, k=range(1, 6)), TRAFFIC, Slo(tpot=0.03), gpu=GPU)
     ks = {batch: found.hysteresis.k(batch) for batch in range(1, found.max_batch + 1)}
     assert found.capture == max(batch * (k + 1) for batch, k in ks.items())
+
+
+def table(ks, batches):
+    """Measured times of forwards over 1 and k + 1 tokens at these batches."""
+    rows = [(n, batch) for n in {1, *(k + 1 for k in ks)} for batch in batches]
+    seconds = [0.01 + 1e-4 * n * batch for n, batch in rows]
+    n, batch = zip(*rows, strict=True)
+    both = [column * 2 for column in (n, batch)]
+    contexts = [0] * len(rows) + [4096] * len(rows)
+    return Table(*both, contexts, seconds * 2, provenance="measured")
+
+
+def test_what_was_never_measured_is_no_candidate():
+    measured = table((1, 2, 3), (1, 4, 16))
+    curve = Positional((0.8, 0.7))
+    found = plan(Candidate("table", curve, Pair(measured), range(1, 9), prefill=0.01), TRAFFIC, Slo(), gpu=GPU)
+    assert {option.k for option in found.ranked} == {0, 1, 2}
+    assert found.confidence == "high"
+    assert found.max_batch == 16
+    with pytest.raises(ValueError, match="n=6, batch=1: found no measurement"):
+        plan(Candidate("table", 0.5, Pair(measured), 5, prefill=0.01), TRAFFIC, Slo(), gpu=GPU)
+    with pytest.raises(ValueError, match=r"context=5150.0.*: found no measurement"):
+        plan(Candidate("table", 0.5, Pair(measured), 2, prefill=0.01), Traffic(1.0, 5000, 300), Slo(), gpu=GPU)
+
+
+@quick
+@given(st.lists(st.floats(0.005, 0.05), min_size=16, max_size=16), traffics, st.floats(0.01, 0.08))
+def test_jagged_times_never_lead_to_an_option_that_breaks_the_promise(times, traffic, tpot):
+    n, batch, context = ([1, 3] * 16, [b for b in range(1, 9) for _ in range(2)] * 2, [0] * 16 + [4096] * 16)
+    jagged = Pair(Table(n, batch, context, times * 2, provenance="measured"))
+    found = plan(Candidate("jagged", 0.7, jagged, 2, prefill=0.01), traffic, Slo(tpot=tpot), gpu=GPU)
+    for option in found.ranked if isinstance(found, Plan) else ():
+        assert option.tpot <= tpot * (1 + 1e-9)
+        assert option.batch <= option.max_batch <= 8
+
+
+def test_the_batches_that_were_measured_bind_where_more_would_carry_more():
+    found = plan(Candidate("table", 0.5, Pair(table((2,), (1, 4))), 2, prefill=0.0), TRAFFIC, Slo(), gpu=GPU)
+    assert found.binding == "measured batches"
+
+
+def test_what_keeps_no_promise_is_told_with_what_binds():
+    found = plan([DRAFTING, LOOKUP], TRAFFIC, Slo(tpot=0.014), gpu=GPU)
+    assert ("plain", 0, 4, "TPOT") in found.refused
+    assert len(found.refused) + len(found.ranked) == 4
