@@ -57,8 +57,8 @@ def curve(name, station, rates, slo):
 def adaptive(stations, threshold):
     """A station that runs at every batch the k of the schedule: its iterations are those of a token, not of a round.
 
-    Batch, TPOT and capacity are exact for that; the gap between deliveries is not, and of a first token the wait for
-    the running round is understated by a part of it.
+    Batch, TPOT and capacity are those of the k in force; the gap between deliveries is not, and of a first token the
+    wait for the running round is understated by a part of it.
     """
     schedule = by_batch(stations, threshold)
     output = stations[0].output

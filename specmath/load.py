@@ -156,6 +156,7 @@ def limit(deployment, slo):
 
 def strained(state, slo):
     """(name, seconds, seconds promised) of the promise that is closest to its limit, or furthest beyond it."""
+    state = state if slo.percentile is None else state.at(slo.percentile)
     promised = {name: getattr(slo, key) for name, key in PROMISES.items() if getattr(slo, key) is not None}
     found = [(name, getattr(state, PROMISES[name]), most) for name, most in promised.items()]
     return max(found, key=lambda entry: entry[1] / entry[2], default=("none", 0.0, math.inf))

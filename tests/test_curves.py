@@ -59,8 +59,8 @@ def test_an_adaptive_station_at_one_depth_has_the_latency_of_that_depth():
     token = adaptive({0: Station(100 * station.seconds, 1.0, station.prefill, station.output), 4: station}, 0.0)
     for rate in (0.5, 4.0):
         one, other = steady(token, rate), steady(station, rate)
-        assert one.tpot == pytest.approx(other.tpot)
-        assert one.batch == pytest.approx(other.batch)
+        assert one.tpot == pytest.approx(other.tpot, rel=0.01)
+        assert one.batch == pytest.approx(other.batch, rel=0.01)
 
 
 def test_by_default_the_load_goes_up_to_what_the_best_carries():
