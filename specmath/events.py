@@ -84,7 +84,9 @@ class Served:
     def good(self, slo):
         """Which requests kept every promise of `slo`, its percentile aside."""
         promised = ((self.ttft, slo.ttft), (np.nan_to_num(self.tpot), slo.tpot), (self.e2e, slo.e2e))
-        return np.all([of <= limit for of, limit in promised if limit is not None], axis=0) | np.zeros(len(self.tokens), bool)
+        return np.all([of <= limit for of, limit in promised if limit is not None], axis=0) | np.zeros(
+            len(self.tokens), bool
+        )
 
     def after(self, share):
         """The same without the first share of the requests, by arrival: the iterations stay as they are."""

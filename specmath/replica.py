@@ -169,7 +169,11 @@ class Replica:
     def _preempt(self):
         """Whether sequences had to give way to the tokens of the next iteration."""
         before = self.preempted
-        while self.scheduling.kv_tokens and len(self.decoding) > 1 and self._kept() + self._ahead(0) > self.scheduling.kv_tokens:
+        while (
+            self.scheduling.kv_tokens
+            and len(self.decoding) > 1
+            and self._kept() + self._ahead(0) > self.scheduling.kv_tokens
+        ):
             self.waiting.appendleft(self.decoding.leave_last())
             self.preempted += 1
         return self.preempted > before

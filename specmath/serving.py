@@ -25,7 +25,19 @@ from specmath.steady import Overloaded, Steady, capacity, closed_loop, goodput, 
 from specmath.tails import falls
 from specmath.traffic import Slo, Taxes, Traffic
 
-__all__ = ["Overloaded", "Slo", "Station", "Steady", "Taxes", "Traffic", "capacity", "closed_loop", "goodput", "steady", "strain"]
+__all__ = [
+    "Overloaded",
+    "Slo",
+    "Station",
+    "Steady",
+    "Taxes",
+    "Traffic",
+    "capacity",
+    "closed_loop",
+    "goodput",
+    "steady",
+    "strain",
+]
 
 NO_TAXES = Taxes()
 KINDS = 32  # of prompts, where each has its own alpha

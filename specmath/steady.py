@@ -44,7 +44,9 @@ class Steady:
     def requests(self):
         """8,192 requests drawn from the law of a stay, always the same ones."""
         if self._stay is None:
-            raise ValueError("percentile: found a closed loop, of which only means are known, expected a rate; simulate it")
+            raise ValueError(
+                "percentile: found a closed loop, of which only means are known, expected a rate; simulate it"
+            )
         return sample(self._stay)
 
     def at(self, percentile):
