@@ -39,7 +39,7 @@ def padded(tokens, capture):
 def smooth_maximum(a, b, sharpness):
     """(a^p + b^p)^(1/p): the sum at p = 1, the larger one at p = infinity. Arrays broadcast.
 
-    >>> smooth_maximum(3.0, 4.0, 2), smooth_maximum(3.0, 4.0, math.inf)
+    >>> smooth_maximum(3.0, 4.0, 2), smooth_maximum(3.0, 4.0, np.inf)
     (5.0, 4.0)
     """
     high = np.maximum(a, b)
@@ -112,7 +112,7 @@ class Roofline:
     @property
     def provenance(self):
         """The weakest of its parameters': "assumed" with the default host times, "fitted" once they are fitted."""
-        return "fitted" if self._origin("host") == self._origin("per_sequence") == "fitted" else ASSUMED
+        return "fitted" if self._origin("host") == "fitted" else ASSUMED
 
     @property
     def calibrated(self):
