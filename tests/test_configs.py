@@ -23,7 +23,7 @@ DEEPSEEK = {
 }
 SAID = {  # what a family needs beside the small shape
     "qwen2_moe": {**EXPERTS, "num_experts": 8, "shared_expert_intermediate_size": 72, "mlp_only_layers": [1]},
-    "qwen3_moe": {**EXPERTS, "num_experts": 8, "decoder_sparse_step": 2},
+    "qwen3_moe": {**EXPERTS, "num_experts": 8, "decoder_sparse_step": 4},
     "qwen3_vl_moe_text": {**EXPERTS, "num_experts": 8},
     "glm4_moe": {**EXPERTS, "n_routed_experts": 8, "n_shared_experts": 1, "first_k_dense_replace": 1, "head_dim": 8},
     "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
