@@ -2,7 +2,7 @@
 
 import sys
 
-from bench import acceptor, cells, decoding, grid, products, profile, replay, startup, trees
+from bench import acceptor, cells, decoding, grid, products, profile, published, replay, startup, trees
 
 BENCHES = {
     "startup": startup.main,
@@ -13,6 +13,7 @@ BENCHES = {
     "products": products.main,
     "decoding": decoding.main,
     "acceptor": acceptor.main,
+    "published": published.main,
     "cells": cells.main,
 }
 
