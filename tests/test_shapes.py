@@ -186,13 +186,17 @@ def test_the_attention_core_of_mla_works_in_the_latent():
     assert (MLA.kv_heads, MLA.head_dim) == (1, 24)
 
 
-def test_a_head_is_a_layer_and_the_output_matrix():
+def test_a_head_is_a_layer_the_output_matrix_and_what_joins_the_hidden_states():
     llama = models()["Llama-3.1-8B"]
-    assert llama.head().parameters == llama.attention_parameters + llama.mlp_parameters + llama.head_parameters
+    layer = llama.attention_parameters + llama.mlp_parameters
+    assert llama.head(fusion=0).parameters == layer + llama.head_parameters
+    assert llama.head().parameters == layer + llama.head_parameters + 2 * 4096**2
+    assert llama.head(fusion=3).weight_bytes() == 2 * (layer + llama.head_parameters + 3 * 4096**2)
     assert llama.head(2).kv_bytes() == 2 * 4096
     assert models()["DeepSeek-V3"].head().moe_layers == 1
     assert models()["gpt-oss-20b"].head().kv_read(5000) == 5000 * 2048
-    assert MLA.head().parameters == MLA.attention_parameters + 9 * MLA.expert_parameters + MLA.head_parameters
+    latent = MLA.attention_parameters + 9 * MLA.expert_parameters + MLA.head_parameters
+    assert MLA.head(fusion=0).parameters == latent
 
 
 def test_precision_of_every_part():
