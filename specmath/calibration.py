@@ -16,8 +16,10 @@ from scipy.special import ndtri
 from specmath.efficiency import Efficiency, Product
 from specmath.roofline import Roofline
 
-PRIOR, NOISE = 0.5, 0.1  # the prior weighs as one measurement that is off by so much
+PRIOR = 0.5
+NOISE, LEAST_NOISE = 0.1, 1e-4  # the prior weighs as one measurement: of this error at first, then of the error found
 OF_PRODUCTS = {"bandwidth": ("product", "head"), "flops": ("product", "head"), "fixed": ("product", "head")}
+OF_ONE_TABLE = ("bandwidth", "flops", "kv_bandwidth", "host")  # one model on one GPU cannot tell its fixed times apart
 PARAMETERS = ("bandwidth", "flops", "fixed", "kv_bandwidth", "attention", "allreduce", "allreduce_bandwidth", "host")
 
 
@@ -56,7 +58,8 @@ def scaled(efficiency: Efficiency, factors: Mapping[str, float], source: str) ->
             product: Product = values.get(owner, getattr(efficiency, owner))
             values[owner] = replace(product, **{name: getattr(product, name) * factor})
         if name not in OF_PRODUCTS:
-            values[name] = getattr(efficiency, name) * factor
+            value = getattr(efficiency, name) * factor
+            values[name] = min(value, 1.0) if name == "rho" else value
     return efficiency.fitted(source, **values)
 
 
@@ -71,13 +74,15 @@ def fit_factors(predict: Callable, measured, names: Sequence[str] = PARAMETERS, 
     if not (target > 0).all():
         raise ValueError(f"measured: found {target.min()}, expected times above 0")
 
-    def residuals(logs):
+    def residuals(logs, noise):
         predicted = predict(dict(zip(names, np.exp(logs), strict=True)))
-        return np.concatenate([np.log(predicted / target), logs / PRIOR * NOISE])
+        return np.concatenate([np.log(predicted / target), logs / PRIOR * noise])
 
-    found = least_squares(residuals, np.zeros(len(names)))
-    error = found.fun[: len(target)]
-    spread = math.sqrt(max(float(error @ error), 1e-12) / max(len(target) - len(names), 1))
+    logs, spread = np.zeros(len(names)), NOISE
+    for _ in range(2):
+        found = least_squares(residuals, logs, args=(spread,))
+        logs, error = found.x, found.fun[: len(target)]
+        spread = math.sqrt(max(float(error @ error) / max(len(target) - len(names), 1), LEAST_NOISE**2))
     widths = ndtri((1 + level) / 2) * spread * np.sqrt(np.diag(np.linalg.inv(found.jac.T @ found.jac)))
     factors = {
         name: Factor(math.exp(x), math.exp(x - w), math.exp(x + w))
@@ -86,13 +91,9 @@ def fit_factors(predict: Callable, measured, names: Sequence[str] = PARAMETERS, 
     return Calibration(factors, float(np.mean(np.abs(np.expm1(error)))))
 
 
-def calibrate(roofline: Roofline, table: Any, names: Sequence[str] | None = None) -> tuple[Roofline, Calibration]:
-    """A roofline fitted to a measured `Table`, and how well: its error, and that on each row left out.
-
-    By default the parameters that the table can tell apart: without tensor parallelism no all-reduce.
-    """
+def calibrate(roofline: Roofline, table: Any, names: Sequence[str] = OF_ONE_TABLE) -> tuple[Roofline, Calibration]:
+    """A roofline fitted to a measured `Table`, and how well: its error, and that on each row left out."""
     rows = np.stack([table.n, table.batch, table.context, table.times])
-    names = names or [name for name in PARAMETERS if roofline.tp > 1 or not name.startswith("allreduce")]
 
     def fitted(kept):
         return fit_factors(lambda factors: _times(roofline, factors, kept), kept[3], names)

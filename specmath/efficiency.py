@@ -44,8 +44,8 @@ class Product:
     fixed: float = 0.0
 
     def __post_init__(self):
-        for name, high in (("bandwidth", 1.5), ("flops", 1.5), ("fixed", 1.0)):
-            within(name, getattr(self, name), 0 if name == "fixed" else 1e-6, high)
+        for name, low in (("bandwidth", 1e-6), ("flops", 1e-6), ("fixed", 0)):
+            within(name, getattr(self, name), low)
 
 
 @dataclass(frozen=True)

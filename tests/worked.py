@@ -16,12 +16,12 @@ STEPS = {"host": 1e-3, "kernels": 9}
 
 
 def constants(gpu, tp, weights="bf16", **others):
-    """The constants: matrices .85 and .78 of the peaks in bf16, .663 and .60 in fp8, KV .92; no fixed times but launches."""
+    """Matrices reach .85 and .78 of the peaks in bf16, .663 and .60 in fp8, KV .92; no fixed times but launches."""
     fixed, rate = ALLREDUCE[gpu]
     plain = {"per_sequence": 0.0, "capture": 0, "eager": 0.0, "sampled": 0.0, "kv_bandwidth": 0.92, "launch": 2.2e-6}
     return Efficiency(
         Product(BANDWIDTH[weights], FLOPS[weights]),
-        Product(BANDWIDTH[weights], FLOPS["bf16"]),
+        Product(BANDWIDTH["bf16"], FLOPS["bf16"]),
         allreduce=fixed,
         allreduce_bandwidth=rate / 0.7 if tp == 2 else rate,
         **(plain | STEPS | others),
