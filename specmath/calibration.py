@@ -63,9 +63,12 @@ def scaled(efficiency: Efficiency, factors: Mapping[str, float], source: str) ->
     return efficiency.fitted(source, **values)
 
 
-def fit_factors(predict: Callable, measured, names: Sequence[str] = PARAMETERS, *, level=0.95) -> Calibration:
+def fit_factors(
+    predict: Callable, measured, names: Sequence[str] = PARAMETERS, *, weights: Any = 1.0, level=0.95
+) -> Calibration:
     """Factors with which predict(factors) [seconds, array] is nearest to the measured seconds.
 
+    weights multiply the logarithms: 1 / sqrt(n) for n measurements that err alike and shall count as one.
     Raises ValueError for fewer measurements than parameters, or a time that is not above 0.
     """
     target = np.asarray(measured, dtype=float)
@@ -76,19 +79,20 @@ def fit_factors(predict: Callable, measured, names: Sequence[str] = PARAMETERS, 
 
     def residuals(logs, noise):
         predicted = predict(dict(zip(names, np.exp(logs), strict=True)))
-        return np.concatenate([np.log(predicted / target), logs / PRIOR * noise])
+        return np.concatenate([np.log(predicted / target) * weights, logs / PRIOR * noise])
 
     logs, spread = np.zeros(len(names)), NOISE
     for _ in range(2):
         found = least_squares(residuals, logs, args=(spread,))
         logs, error = found.x, found.fun[: len(target)]
-        spread = math.sqrt(max(float(error @ error) / max(len(target) - len(names), 1), LEAST_NOISE**2))
+        free = float(np.sum(np.broadcast_to(weights, target.shape) ** 2)) - len(names)
+        spread = max(math.sqrt(float(error @ error) / max(free, 1.0)), LEAST_NOISE)
     widths = ndtri((1 + level) / 2) * spread * np.sqrt(np.diag(np.linalg.inv(found.jac.T @ found.jac)))
     factors = {
         name: Factor(math.exp(x), math.exp(x - w), math.exp(x + w))
         for name, x, w in zip(names, found.x.tolist(), widths.tolist(), strict=True)
     }
-    return Calibration(factors, float(np.mean(np.abs(np.expm1(error)))))
+    return Calibration(factors, float(np.mean(np.abs(np.expm1(error / weights)))))
 
 
 def calibrate(roofline: Roofline, table: Any, names: Sequence[str] = OF_ONE_TABLE) -> tuple[Roofline, Calibration]:

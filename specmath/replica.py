@@ -125,8 +125,8 @@ class Replica:
         if not tokens and not self.batch:
             return None
         seconds = self.per_token[self.k] * tokens
-        if self.batch:
-            seconds += self.stations[self.k].times[self.batch - 1]
+        station = self.stations[self.k]
+        seconds += station.times[self.batch - 1] if self.batch else station.alone
         return seconds, self.batch, tokens, admitted
 
     def end(self):

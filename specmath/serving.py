@@ -55,6 +55,7 @@ class Station:
                None: tau tokens, as evenly as can be
     variation  squared coefficient of variation of the outputs' lengths
     binding    what bounds the batch, in words
+    alone      seconds of an iteration in which nothing decodes, beyond what its prefills add: reading the weights
 
     ValueError for times that are not finite and above 0, tau or output below 1, and a prefill below 0.
 
@@ -70,10 +71,11 @@ class Station:
     survival: Any = None
     variation: float = 1.0
     binding: str = "max_batch"
+    alone: float = 0.0
 
     def __post_init__(self):
         object.__setattr__(self, "seconds", _times(self.seconds))
-        for name, low in (("tau", 1), ("prefill", 0), ("output", 1), ("variation", 0)):
+        for name, low in (("tau", 1), ("prefill", 0), ("output", 1), ("variation", 0), ("alone", 0)):
             object.__setattr__(self, name, plain(within(name, getattr(self, name), low)))
         if self.survival is not None:
             object.__setattr__(self, "survival", _curves(self.survival, self.tau))
@@ -83,9 +85,10 @@ class Station:
         """The replica that `cost` times and `law` describes, at depth k under this traffic.
 
         k = 0 is plain decoding (law may be None), and with `taxes` an engine that has speculation on and drafts
-        nothing. `prefill` [s] is asked of the cost unless given: of target.prefill(tokens, context=cached) where it
-        has one, else of target.seconds(tokens), the draft's added where a model drafts. Of a measured cost only the
-        batches measured are known; between two of them it is linear, and beyond the last nothing runs.
+        nothing. `prefill` [s] is asked of the cost unless given: of a Roofline what the prompt adds to an iteration of
+        half the batch, which reads the weights once for both; else target.seconds(tokens); the draft's added where a
+        model drafts. Of a measured cost only the batches measured are known; between two of them it is linear, and
+        beyond the last nothing runs.
         """
         k, max_batch = Chain(k).k, whole("max_batch", max_batch, 1)
         at = {"batch": np.arange(1, max_batch + 1), "context": traffic.context}
@@ -95,8 +98,10 @@ class Station:
         else:
             times = np.asarray(cost.step(**at), dtype=float) * (1 + taxes.idle_share) + taxes.idle
         seconds = _between(np.broadcast_to(np.asarray(times, dtype=float), (max_batch,)))
+        alone = 0.0
         if prefill is None:
-            prefill = _prefill(cost, k, traffic, traffic.cached * (1 - taxes.cache_lost))
+            half = (len(seconds) + 1) / 2
+            prefill, alone = _prefill(cost, k, traffic, traffic.cached * (1 - taxes.cache_lost), half)
         return cls(
             seconds,
             _tau(law, k) if k else 1.0,
@@ -105,6 +110,7 @@ class Station:
             survival=_kinds(law, k) if k else None,
             variation=traffic.variation,
             binding="max_batch" if len(seconds) == max_batch else "measured batches",
+            alone=alone,
         )
 
     @property
@@ -193,8 +199,8 @@ class Station:
         return self.rounds / (self.rounds + 1)
 
     def iteration(self, decoding):
-        """Seconds of an iteration in which so many decode, linear between two batches and 0 where none does."""
-        return np.interp(decoding, np.arange(self.max_batch + 1), np.append(0.0, self.seconds))
+        """Seconds of an iteration in which so many decode, linear between two batches; where none does, `alone`."""
+        return np.interp(decoding, np.arange(self.max_batch + 1), np.append(self.alone, self.seconds))
 
 
 def _between(times):
@@ -217,19 +223,26 @@ def _kinds(law, k):
     return law.curve(k)
 
 
-def _prefill(cost, k, traffic, cached):
-    """Seconds of one request's prefill, the draft's too where a model drafts."""
+def _prefill(cost, k, traffic, cached, batch):
+    """(seconds that one request's prefill adds to an iteration of so many, those it takes beyond that alone).
+
+    The draft's too where a model drafts.
+    """
     if not hasattr(cost, "target"):
         raise ValueError("prefill: found None and a cost without a target model, expected seconds; give prefill=")
-    models = [cost.target] if not k or cost.draft is None else [cost.target, cost.draft]
     tokens = max(1.0, traffic.prompt * (1 - cached))
-    return float(sum(_one_prefill(model, tokens, traffic.prompt - tokens) for model in models))
+    runs = [(cost.target, k + 1)] if not k or cost.draft is None else [(cost.target, k + 1), (cost.draft, 1)]
+    found = [_one_prefill(model, n, tokens, traffic, batch) for model, n in runs]
+    return tuple(float(sum(times)) for times in zip(*found, strict=True))
 
 
-def _one_prefill(model, tokens, context):
-    if hasattr(model, "prefill"):
-        return model.prefill(tokens, context=context)
-    return model.seconds(tokens, context=context)
+def _one_prefill(model, n, tokens, traffic, batch):
+    cached = traffic.prompt - tokens
+    if not hasattr(model, "mixed"):
+        return model.seconds(tokens, context=cached), 0.0
+    at = {"batch": batch, "context": traffic.context}
+    added = model.mixed(n, tokens=tokens, cached=cached, **at) - model.seconds(n, **at)
+    return added, max(0.0, model.prefill(tokens, context=cached) - added)
 
 
 def _times(values):
