@@ -7,9 +7,10 @@ put the three together, `optimal_tree` and `best_tree` look for the shape. Laws 
 through `estimate`, `fit` and `select`, decisions through `decide` and `prompts_needed`; scored text needs no law:
 `Replay`, with the drafts that choose their depth in `policies`. What cannot be known from the data at hand raises
 `NotIdentifiable`. The acceptance rules themselves are `verify`, `verify_block` and `verify_tree`, on probabilities
-that `warp` makes from logits, for any array library. Beside them stand the modules `regimes` (early exit, one-shot
-heads, adaptive stopping, overlap, cascades), `divergence` (from probabilities to alpha), `siblings` (several drafts
-at one position) and `simulate`.
+that `warp` makes from logits, for any array library. Money asks for a dated `Price` (`cost_per_million`,
+`gpus_needed`; more in the modules `economics` and `training`), and `LearningCurve` says what more training data buys.
+Beside them stand the modules `regimes` (early exit, one-shot heads, adaptive stopping, overlap, cascades),
+`divergence` (from probabilities to alpha), `siblings` (several drafts at one position) and `simulate`.
 
 numpy is all that is imported at first; the rest comes when it is asked for.
 """
@@ -38,12 +39,14 @@ from specmath.draft import Chain, Tree
 from specmath.speedup import BestK, Evaluation, best_k, block_efficiency, break_even, evaluate, fleet, speedup
 
 if TYPE_CHECKING:
-    from specmath import divergence, estimate, policies, regimes, siblings, simulate
+    from specmath import divergence, economics, estimate, policies, regimes, siblings, simulate, training
     from specmath.acceptor import Verdict, draw, residual, verify, verify_block, verify_tree
     from specmath.checks import check_acceptance
     from specmath.decision import Decision, decide
+    from specmath.economics import Electricity, Price, cost_per_million, gpus_needed, operations_factor
     from specmath.fitting import Fit, fit
     from specmath.intervals import Estimate, more_prompts, prompts_needed
+    from specmath.learning import LearningCurve
     from specmath.regimes import best_tree
     from specmath.replay import Replay
     from specmath.sampling import warp
@@ -56,6 +59,7 @@ __all__ = [
     "Chain",
     "Curve",
     "Decision",
+    "Electricity",
     "Empirical",
     "Estimate",
     "Evaluation",
@@ -63,6 +67,7 @@ __all__ = [
     "Geometric",
     "HitMiss",
     "Law",
+    "LearningCurve",
     "Linear",
     "Markov",
     "NotIdentifiable",
@@ -70,6 +75,7 @@ __all__ = [
     "Padded",
     "Pair",
     "Positional",
+    "Price",
     "Ranked",
     "Ratio",
     "Replay",
@@ -84,14 +90,18 @@ __all__ = [
     "block_efficiency",
     "break_even",
     "check_acceptance",
+    "cost_per_million",
     "decide",
     "divergence",
     "draw",
+    "economics",
     "estimate",
     "evaluate",
     "fit",
     "fleet",
+    "gpus_needed",
     "more_prompts",
+    "operations_factor",
     "optimal_tree",
     "policies",
     "prompts_needed",
@@ -101,6 +111,7 @@ __all__ = [
     "siblings",
     "simulate",
     "speedup",
+    "training",
     "verify",
     "verify_block",
     "verify_tree",
@@ -111,15 +122,17 @@ LATER = {
     "acceptor": ("Verdict", "draw", "residual", "verify", "verify_block", "verify_tree"),
     "checks": ("check_acceptance",),
     "decision": ("Decision", "decide"),
+    "economics": ("Electricity", "Price", "cost_per_million", "gpus_needed", "operations_factor"),
     "fitting": ("Fit", "fit"),
     "intervals": ("Estimate", "more_prompts", "prompts_needed"),
+    "learning": ("LearningCurve",),
     "regimes": ("best_tree",),
     "replay": ("Replay",),
     "sampling": ("warp",),
     "selection": ("select",),
     "tree_search": ("optimal_tree",),
 }
-MODULES = ("divergence", "estimate", "policies", "regimes", "siblings", "simulate")
+MODULES = ("divergence", "economics", "estimate", "policies", "regimes", "siblings", "simulate", "training")
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,7 @@ is wide.
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -99,15 +100,15 @@ class LearningCurve:
     def b(self):
         """The exponent, an `Estimate`. NotIdentifiable as a_inf, and where growth may have ended by the second size."""
         self._refuse("b", STRAIGHT, STEEP)
-        return self._estimate("b", self.law.best[0], *self.law.exponents(self.limit))
+        return self._estimate("b", self.law.best[0], self._exponents[0], self._exponents[-1])
 
     @property
     def A(self):
         """The factor of N^-b on the curve's scale, an `Estimate`, as uncertain as N^b is; NotIdentifiable as b."""
         self._refuse("A", STRAIGHT, STEEP)
-        b, low, high = self.law.factors(self.limit)
-        (best, _, slope, _), first = self.law.best, self.sizes[0]
-        return self._estimate("A", slope / best * first**best, (low * first**b).min(), (high * first**b).max())
+        (b, _, slope, _), scale = self.law.best, self.sizes[0] ** self._exponents
+        low, high = self.law.factors(self._exponents, self.limit)
+        return self._estimate("A", slope / b * self.sizes[0] ** b, (scale * low).min(), (scale * high).max())
 
     def alpha(self, size):
         """The acceptance after training on so many samples, an `Estimate`; the interval is for the curve's value.
@@ -136,10 +137,19 @@ class LearningCurve:
             raise ValueError(f"alpha: found {alpha}, expected {expected}: train on more to see further")
         target, first = self._unlinked(alpha), float(self.sizes[0])
         value = edge(lambda x: self.law.at(x) <= target, 1.0, furthest)
-        low = edge(lambda x: self.law.values(x, self.limit)[1] >= target, value, 1.0)
-        high = edge(lambda x: self.law.values(x, self.limit)[0] <= target, value, furthest)
+        low = edge(lambda x: self._values(x)[1] >= target, value, 1.0)
+        high = edge(lambda x: self._values(x)[0] <= target, value, furthest)
         ends = 0.0 if low == 1 else low * first, math.inf if high == furthest else high * first
         return self._estimate("data needed", value * first, *ends)
+
+    @cached_property
+    def _exponents(self):
+        """Exponents of the curves within the limit."""
+        return self.law.exponents(self.limit)
+
+    def _values(self, x):
+        """The lowest and the highest value of these curves at x times the smallest size."""
+        return self.law.values(x, self._exponents, self.limit)
 
     def _refuse(self, what, *ends):
         """Raises where an exponent at one of these ends is within the limit too."""
@@ -150,7 +160,7 @@ class LearningCurve:
 
     def _value_at(self, x, what):
         """The estimate of the acceptance at x times the smallest size."""
-        found = self._linked(np.array([self.law.at(x), *self.law.values(x, self.limit)]))
+        found = self._linked(np.array([self.law.at(x), *self._values(x)]))
         return self._estimate(what, *np.clip(found, 0, 1))
 
     def _estimate(self, what, value, low, high):
@@ -167,14 +177,17 @@ class LearningCurve:
 
 def _columns(data, position):
     """sizes[m] ascending and, for each, accepted[P] and tested[P]."""
+    data = list(data)
     read = sorted((_entry(entry, position) for entry in data), key=lambda entry: entry[0])
+    rules = sorted({entry[1].rule for entry in data if isinstance(entry[1], Tally | Rounds)})
+    if len(rules) > 1:
+        raise ValueError(f"data: found the rules {' and '.join(rules)}, expected one rule at every size")
     sizes = np.array([size for size, _, _ in read], dtype=float)
     if len(sizes) < SIZES:
         raise ValueError(f"data: found {len(sizes)} sizes, expected at least {SIZES}, each twice the one before, say")
-    if not np.all(np.diff(sizes) > 0):
-        raise ValueError(
-            f"data: found size {sizes[:-1][np.diff(sizes) == 0][0]:.12g} twice, expected one entry for each"
-        )
+    twice = sizes[1:][np.diff(sizes) == 0]
+    if len(twice):
+        raise ValueError(f"data: found size {twice[0]:.12g} twice, expected one entry for each")
     for size, _, tested in read:
         if not tested.any():
             raise NotIdentifiable("a tested draft", f"alpha at size {size:.12g}")
@@ -187,18 +200,21 @@ def _entry(entry, position):
         case (size, Rounds() as rounds):
             return _entry((size, rounds.tally()), position)
         case (size, Tally() as tally) if position is None:
-            return within("size", size, 1), tally.successes, tally.trials
+            accepted, tested = tally.successes, tally.trials
         case (size, Tally() as tally):
             i = whole("position", position, 1) - 1
             if i >= tally.k:
                 raise ValueError(f"position: found {position}, expected at most {tally.k}, the depth at size {size}")
-            return within("size", size, 1), tally.accepted[:, i], tally.at_risk[:, i]
+            accepted, tested = tally.accepted[:, i], tally.at_risk[:, i]
         case (size, accepted, tested):
-            accepted, tested = whole("accepted", accepted), whole("tested", tested)
+            accepted, tested = np.array([whole("accepted", accepted)]), np.array([whole("tested", tested)])
             if accepted > tested:
-                raise ValueError(f"accepted: found {accepted}, expected at most tested = {tested} at size {size}")
-            return within("size", size, 1), np.array([accepted]), np.array([tested])
-    raise ValueError(f"data: found {shown(entry)}, expected (N, accepted, tested) or (N, Tally)")
+                raise ValueError(f"accepted: found {accepted[0]}, expected at most tested = {tested[0]} at size {size}")
+        case _:
+            raise ValueError(f"data: found {shown(entry)}, expected (N, accepted, tested) or (N, Tally)")
+    if np.ndim(size):
+        raise ValueError(f"size: found {shown(size)}, expected one number")
+    return within("size", size, 1), accepted, tested
 
 
 def _observed(accepted, tested):

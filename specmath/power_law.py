@@ -58,16 +58,16 @@ class PowerLaw:
         return np.where(slope < 0, self._flat[2], rest)
 
     def exponents(self, limit):
-        """The smallest and the largest b of curves whose squares stay within the limit."""
-        return tuple(edge(lambda b: self.squares(b)[0] <= limit, self.best[0], end) for end in (STRAIGHT, STEEP))
+        """b[G] from the smallest to the largest of curves whose squares stay within the limit."""
+        low, high = (edge(lambda b: self.squares(b)[0] <= limit, self.best[0], end) for end in (STRAIGHT, STEEP))
+        return np.linspace(low, high, CELLS)
 
-    def values(self, x, limit):
-        """The lowest and the highest value at x of curves within the limit.
+    def values(self, x, exponents, limit):
+        """The lowest and the highest value at x of curves with these exponents, within the limit.
 
         At given b they are an ellipse of (v, s): its furthest v, unless s < 0 there, and then that of flat curves.
         """
-        low, high = self.exponents(limit)
-        value, slope, rest, (variance, tilt, _) = self._lines(np.linspace(low, high, CELLS), x)
+        value, slope, rest, (variance, tilt, _) = self._lines(exponents, x)
         half = np.sqrt(np.maximum(limit - rest, 0) * variance)
         ends = [(value + side * half)[slope + side * half * tilt / variance >= 0] for side in (-1, 1)]
         mean, _, flat = self._flat
@@ -76,13 +76,11 @@ class PowerLaw:
         found = np.concatenate(ends)
         return float(found.min()), float(found.max())
 
-    def factors(self, limit):
-        """(b, lowest A, highest A) over the exponents within the limit."""
-        low, high = self.exponents(limit)
-        b = np.linspace(low, high, CELLS)
-        _, slope, rest, (_, _, variance) = self._lines(b, 1)
+    def factors(self, exponents, limit):
+        """The lowest and the highest A[G] of curves with these exponents, within the limit."""
+        _, slope, rest, (_, _, variance) = self._lines(exponents, 1)
         half = np.sqrt(np.maximum(limit - rest, 0) * variance)
-        return b, np.maximum(slope - half, 0) / b, (slope + half) / b
+        return np.maximum(slope - half, 0) / exponents, (slope + half) / exponents
 
     @cached_property
     def _flat(self):
