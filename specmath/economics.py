@@ -150,13 +150,12 @@ class Joules:
 def joules_per_token(operations, tokens_per_second, *, power, flops, gpus=1):
     """Energy of one emitted token, bounded by its operations and by its time, as `Joules`.
 
-    operations  * power / flops              what they draw on a board that is busy with nothing else, at its peak
-    time        gpus * power / tokens_per_second     the full power of all boards for as long as a token takes
+    operations    operations * power / flops        what they draw on boards at their peak, busy with nothing else
+    time          gpus * power / tokens_per_second   the full power of all boards for as long as a token takes
 
     operations are FLOP per emitted token: about 2 * active parameters, times `operations_factor` with speculation.
-    power [W] and flops [FLOP/s] are of one board. Between the bounds only a meter decides.
-    ValueError for anything that is not positive, and for operations that would take longer at the
-    peak than the tokens do.
+    power [W] and flops [FLOP/s] are of one board. Between the bounds only a meter decides. ValueError for anything that
+    is not positive, and for operations that would take longer at the peak than the tokens do.
 
     >>> joules_per_token(1.0e12, 8.0, power=500.0, flops=1.0e15, gpus=2)
     Joules(operations=0.5, time=125.0)

@@ -23,7 +23,7 @@ from specmath.tally import NotIdentifiable, Rounds, Tally
 
 REACH = 4  # times the largest size: further than that nothing is said
 SIZES = 4
-SPARE = 10  # prompts beyond the sizes, for the covariance between sizes to be known
+PROMPTS = 5  # per size, for the covariance between sizes to be known: intervals then cover within 2 % of their level
 SCALES = ("alpha", "logit")
 
 
@@ -60,7 +60,7 @@ class LearningCurve:
         `Positional([curve.alpha(N).value for curve in curves]).block_efficiency(k)`.
 
         ValueError for fewer than 4 sizes, a size twice, counts that cannot be. NotIdentifiable where nothing was
-        tested, or with fewer than 10 prompts more than sizes.
+        tested, or with fewer prompts than 5 per size.
 
         >>> curve = LearningCurve.fit([(1000 * 4**i, 80_000 - 20_000 // 2**i, 100_000) for i in range(5)])
         >>> round(curve.a_inf.value, 4), round(curve.b.value, 4), round(curve.alpha(1_024_000).value, 5)
@@ -228,8 +228,8 @@ def _observed(accepted, tested):
     if prompts[0] == 1:
         raise ValueError(f"data: found 1 prompt and {prompts[-1]}, expected prompts at every size or at none")
     paired = len(prompts) == 1
-    if prompts[0] < len(alphas) + SPARE:
-        expected = f"{prompts[0]} prompts, at least {len(alphas) + SPARE} needed for {len(alphas)} sizes"
+    if prompts[0] < PROMPTS * len(alphas):
+        expected = f"{prompts[0]} prompts, at least {PROMPTS * len(alphas)} needed for {len(alphas)} sizes"
         raise NotIdentifiable("more prompts", "how acceptance varies between prompts", expected)
     away = [(x - a * y) / y.sum() for a, x, y in zip(alphas, accepted, tested, strict=True)]
     spread = [row * math.sqrt(len(row) / (len(row) - 1)) for row in away]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 STRAIGHT, STEEP = 1e-6, 4.0  # b from a line in log x to a step at the smallest x: 2^-4 is 1/16
-CELLS, ZOOMS, BISECTIONS = 201, 4, 50
+CELLS, ZOOMS, BISECTIONS = 201, 4, 36
 
 
 @dataclass(frozen=True, eq=False)
