@@ -10,7 +10,9 @@ through `estimate`, `fit` and `select`, decisions through `decide` and `prompts_
 that `warp` makes from logits, for any array library. Beside them stand the modules `regimes` (early exit, one-shot
 heads, adaptive stopping, overlap, cascades), `divergence` (from probabilities to alpha), `siblings` (several drafts
 at one position) and `simulate`. Shapes of models and devices (`ModelShape`, `Gpu`) are in `hardware`.
-`plan` sizes a fleet: every `Candidate` under a `Traffic` and an `Slo`, as a ranked `Plan`, or `Infeasible`.
+`plan` sizes a fleet: every `Candidate` under a `Traffic` and an `Slo`, as a ranked `Plan`, or `Infeasible`. Money asks
+for a dated `Price` (`cost_per_million`, `gpus_needed`; more in the modules `economics` and `training`);
+`LearningCurve` says what more training data buys a draft.
 
 numpy is all that is imported at first; the rest comes when it is asked for.
 """
@@ -39,14 +41,26 @@ from specmath.draft import Chain, Tree
 from specmath.speedup import BestK, Evaluation, best_k, block_efficiency, break_even, evaluate, fleet, speedup
 
 if TYPE_CHECKING:
-    from specmath import divergence, estimate, hardware, policies, regimes, siblings, simulate
+    from specmath import (
+        divergence,
+        economics,
+        estimate,
+        hardware,
+        policies,
+        regimes,
+        siblings,
+        simulate,
+        training,
+    )
     from specmath.acceptor import Verdict, draw, residual, verify, verify_block, verify_tree
     from specmath.candidates import Candidate, Operation
     from specmath.checks import check_acceptance
     from specmath.decision import Decision, decide
+    from specmath.economics import Electricity, Price, cost_per_million, gpus_needed, operations_factor
     from specmath.fitting import Fit, fit
     from specmath.hardware import Gpu
     from specmath.intervals import Estimate, more_prompts, prompts_needed
+    from specmath.learning import LearningCurve
     from specmath.obstacle import Infeasible
     from specmath.planning import Plan, plan
     from specmath.regimes import best_tree
@@ -64,6 +78,7 @@ __all__ = [
     "Chain",
     "Curve",
     "Decision",
+    "Electricity",
     "Empirical",
     "Estimate",
     "Evaluation",
@@ -73,6 +88,7 @@ __all__ = [
     "HitMiss",
     "Infeasible",
     "Law",
+    "LearningCurve",
     "Linear",
     "Markov",
     "ModelShape",
@@ -83,6 +99,7 @@ __all__ = [
     "Pair",
     "Plan",
     "Positional",
+    "Price",
     "Ranked",
     "Ratio",
     "Replay",
@@ -101,15 +118,19 @@ __all__ = [
     "block_efficiency",
     "break_even",
     "check_acceptance",
+    "cost_per_million",
     "decide",
     "divergence",
     "draw",
+    "economics",
     "estimate",
     "evaluate",
     "fit",
     "fleet",
+    "gpus_needed",
     "hardware",
     "more_prompts",
+    "operations_factor",
     "optimal_tree",
     "plan",
     "policies",
@@ -120,6 +141,7 @@ __all__ = [
     "siblings",
     "simulate",
     "speedup",
+    "training",
     "verify",
     "verify_block",
     "verify_tree",
@@ -131,9 +153,11 @@ LATER = {
     "candidates": ("Candidate", "Operation"),
     "checks": ("check_acceptance",),
     "decision": ("Decision", "decide"),
+    "economics": ("Electricity", "Price", "cost_per_million", "gpus_needed", "operations_factor"),
     "fitting": ("Fit", "fit"),
     "hardware": ("Gpu",),
     "intervals": ("Estimate", "more_prompts", "prompts_needed"),
+    "learning": ("LearningCurve",),
     "obstacle": ("Infeasible",),
     "planning": ("Plan", "plan"),
     "regimes": ("best_tree",),
@@ -144,7 +168,17 @@ LATER = {
     "shapes": ("ModelShape",),
     "tree_search": ("optimal_tree",),
 }
-MODULES = ("divergence", "estimate", "hardware", "policies", "regimes", "siblings", "simulate")
+MODULES = (
+    "divergence",
+    "economics",
+    "estimate",
+    "hardware",
+    "policies",
+    "regimes",
+    "siblings",
+    "simulate",
+    "training",
+)
 
 
 def __getattr__(name: str) -> Any:
