@@ -2,7 +2,7 @@
 
 import sys
 
-from bench import acceptor, cells, decoding, grid, products, profile, replay, startup, trees
+from bench import acceptor, cells, decoding, grid, products, profile, replay, serving, startup, trees
 
 BENCHES = {
     "startup": startup.main,
@@ -14,6 +14,7 @@ BENCHES = {
     "decoding": decoding.main,
     "acceptor": acceptor.main,
     "cells": cells.main,
+    "serving": serving.main,
 }
 
 for name in sys.argv[1:] or BENCHES:

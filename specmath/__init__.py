@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from specmath.replay import Replay
     from specmath.sampling import warp
     from specmath.selection import select
+    from specmath.serving import Slo, Traffic
     from specmath.tree_search import optimal_tree
 
 __all__ = [
@@ -75,8 +76,10 @@ __all__ = [
     "Replay",
     "RoundTime",
     "Rounds",
+    "Slo",
     "Table",
     "Tally",
+    "Traffic",
     "Tree",
     "Verdict",
     "best_k",
@@ -117,6 +120,7 @@ LATER = {
     "replay": ("Replay",),
     "sampling": ("warp",),
     "selection": ("select",),
+    "serving": ("Slo", "Traffic"),
     "tree_search": ("optimal_tree",),
 }
 MODULES = ("divergence", "estimate", "policies", "regimes", "siblings", "simulate")

@@ -88,4 +88,4 @@ class Stay:
     @cached_property
     def rest(self):
         """Mean seconds of the rounds."""
-        return self.chain.sojourn - self.chain.wait - self.first
+        return self.chain.sojourn - self.chain.wait - self.first if self.station.rounds else 0.0
