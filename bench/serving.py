@@ -30,14 +30,12 @@ def main():
         "prefills in chunks": Scheduling(budget=2048),
         "a cap on keys and values": Scheduling(kv_tokens=200_000),
     }.items():
-        print(
-            f"{REQUESTS:,} requests, k = 3, utilisation 0.50, {name}   {run(station(3), 0.5, scheduling, REQUESTS)[1]:6.2f} s"
-        )
+        _, seconds = run(station(3), 0.5, scheduling, REQUESTS)
+        print(f"{REQUESTS:,} requests, k = 3, utilisation 0.50, {name}   {seconds:6.2f} s")
     print(f"steady                     {per_second(lambda one: steady(one, 4.0)):8.0f} a second")
     print(f"capacity of a mean         {per_second(lambda one: capacity(one, Slo(tpot=0.02))):8.0f} a second")
-    print(
-        f"capacity of a percentile   {per_second(lambda one: capacity(one, Slo(tpot=0.02, percentile=0.95)), 3):8.1f} a second"
-    )
+    tail = Slo(tpot=0.02, percentile=0.95)
+    print(f"capacity of a percentile   {per_second(lambda one: capacity(one, tail), 3):8.1f} a second")
 
 
 def station(k):

@@ -15,6 +15,10 @@ are Poisson, rho = rate * prefill is the share of time that prefills take, T an 
 S and M follow from S' = T + prefill * Poisson(rate S). How many share the batch is a birth-death chain whose arrivals
 come in bunches, as prefills hold them up: M^X/G/infinity with the busy periods of the prefills as bunches has a
 variance over mean of 1 + (1 / (1 - rho)^2 - 1) / (1 + variation), and the chain is given the same. Derived here.
+
+Against `events` the mean latency is within 1 to 2 % up to 85 % of capacity where outputs are of 60 tokens or more
+and the batch may hold four or more; the mean of ttft within 10 % where requests wait for a place. Outputs of a few
+tokens whose prefills take four fifths of the time are up to 30 % low, a batch of one or two with such outputs high.
 """
 
 import math
@@ -40,8 +44,9 @@ class Stay:
         return times / (1 - self.rho) + self.station.prefill * self.rho / (1 - self.rho**2)
 
     def own(self, times):
-        """P, the iteration that holds the own prefill, where others decode for so long."""
-        return times + self.station.prefill * (1 + self.arriving * self.met(times))
+        """P, the iteration with the own prefill, by how many have a place: no more join than find one."""
+        free = np.arange(len(times) - 1, -1, -1)
+        return times + self.station.prefill * (1 + np.minimum(free, self.arriving * self.met(times)))
 
     def decoding(self, rounds):
         """Seconds of so many rounds, by how many have a place, from 1 on."""
@@ -77,8 +82,8 @@ class Stay:
 
     @cached_property
     def residual(self):
-        """Mean seconds from then to the end of the iteration at hand."""
-        return self.chain.mean(np.append(0.0, self.met(self.station.shared) / 2))
+        """Mean seconds to the end of the iteration at hand, of who finds a place: places get free at its end."""
+        return self.chain.mean(np.concatenate([[0.0], self.met(self.station.shared[:-1]) / 2, [0.0]]))
 
     @cached_property
     def first(self):
@@ -87,5 +92,7 @@ class Stay:
 
     @cached_property
     def rest(self):
-        """Mean seconds of the rounds."""
-        return self.chain.sojourn - self.chain.wait - self.first if self.station.rounds else 0.0
+        """Mean seconds of the rounds: their share of the time in a place, by how many have one."""
+        decoding = self.decoding(self.station.rounds)
+        taken = self.chain.seen[1:] * np.arange(1, self.station.max_batch + 1) / self.arriving
+        return float(taken @ (decoding / (self.prefilling + decoding)))

@@ -78,7 +78,7 @@ def steady(station, rate):
     ttft = stay.wait + stay.residual + stay.first
     return Steady(
         rate=rate,
-        batch=stay.chain.working if rate else 0.0,
+        batch=rate * (stay.first + stay.rest),
         tpot=stay.rest / (station.output - 1) if station.rounds else 0.0,
         itl=stay.rest / station.rounds if station.rounds else 0.0,
         ttft=ttft,

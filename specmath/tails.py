@@ -58,7 +58,7 @@ def sample(stay):
     met = _met(stay, found, rng)
     place = np.minimum(found, station.max_batch - 1)
     own = station.beside[place] + station.prefill * (1 + rng.poisson(stay.arriving * met))
-    ttft = wait + met * rng.random(requests) + own
+    ttft = np.where(waits, wait, met * rng.random(requests)) + own
     output, rounds = station.drawn
     decoding = _decoding(stay, found, rounds, own, rng)
     tpot = np.divide(decoding, output - 1, out=np.zeros(requests), where=output > 1)

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from specmath.acceptance import BetaGeometric, Geometric, HitMiss
 from specmath.arrivals import Requests, lengths
@@ -473,6 +475,39 @@ def test_what_cannot_be_is_refused_in_one_line(make, message):
     with pytest.raises(ValueError, match=message) as raised:
         make()
     assert "\n" not in str(raised.value)
+
+
+stations = st.builds(
+    lambda steps, prefill, output, variation, k: Station(
+        np.cumsum(steps) * 1e-3,
+        LAW.block_efficiency(k),
+        prefill,
+        output,
+        survival=LAW.curve(k),
+        variation=variation,
+    ),
+    steps=st.lists(st.integers(0, 9), min_size=1, max_size=40).map(lambda rest: [9, *rest]),
+    prefill=st.sampled_from([0.0, 0.01, 0.5]),
+    output=st.sampled_from([1.5, 8, 90]),
+    variation=st.sampled_from([0.0, 0.5, 1.0, 2.0]),
+    k=st.integers(0, 4),
+)
+
+
+@settings(max_examples=80)
+@given(stations, st.sampled_from([0.0, 0.3, 0.8, 0.99]))
+def test_every_phase_takes_time_and_twice_the_times_are_twice_the_latency(one, load):
+    found = steady(one, load * one.capacity)
+    twice = replace(one, seconds=2 * one.seconds, prefill=2 * one.prefill)
+    slower = steady(twice, load * twice.capacity)
+    assert twice.capacity == pytest.approx(one.capacity / 2)
+    for name in ("ttft", "tpot", "itl", "e2e", "waiting"):
+        value = getattr(found, name)
+        assert 0 <= value < math.inf
+        assert getattr(slower, name) == pytest.approx(2 * value, rel=1e-6, abs=1e-12)
+        assert name == "waiting" or 0 <= getattr(found.at(0.95), name) < math.inf
+    assert slower.batch == pytest.approx(found.batch, rel=1e-6, abs=1e-9)
+    assert found.ttft >= one.prefill
 
 
 def test_the_step_times_of_these_tests_are_in_range():
