@@ -2,17 +2,19 @@
 
 import sys
 
-from bench import acceptor, cells, decoding, grid, products, profile, replay, serving, startup, trees
+from bench import acceptor, cells, decoding, grid, plan, products, profile, published, replay, serving, startup, trees
 
 BENCHES = {
     "startup": startup.main,
     "grid": grid.main,
     "replay": replay.main,
     "trees": trees.main,
+    "plan": plan.main,
     "profile": profile.main,
     "products": products.main,
     "decoding": decoding.main,
     "acceptor": acceptor.main,
+    "published": published.main,
     "cells": cells.main,
     "serving": serving.main,
 }

@@ -9,7 +9,8 @@ through `estimate`, `fit` and `select`, decisions through `decide` and `prompts_
 `NotIdentifiable`. The acceptance rules themselves are `verify`, `verify_block` and `verify_tree`, on probabilities
 that `warp` makes from logits, for any array library. Beside them stand the modules `regimes` (early exit, one-shot
 heads, adaptive stopping, overlap, cascades), `divergence` (from probabilities to alpha), `siblings` (several drafts
-at one position) and `simulate`.
+at one position) and `simulate`. Shapes of models and devices (`ModelShape`, `Gpu`) are in `hardware`.
+`plan` sizes a fleet: every `Candidate` under a `Traffic` and an `Slo`, as a ranked `Plan`, or `Infeasible`.
 
 numpy is all that is imported at first; the rest comes when it is asked for.
 """
@@ -33,27 +34,33 @@ from specmath.acceptance import (
     Rounds,
     Tally,
 )
-from specmath.cost import Linear, Outside, Pair, Ratio, RoundTime, Table
+from specmath.cost import Linear, Outside, Pair, Ratio, Roofline, RoundTime, Share, Table
 from specmath.draft import Chain, Tree
 from specmath.speedup import BestK, Evaluation, best_k, block_efficiency, break_even, evaluate, fleet, speedup
 
 if TYPE_CHECKING:
-    from specmath import divergence, estimate, policies, regimes, siblings, simulate
+    from specmath import divergence, estimate, hardware, policies, regimes, siblings, simulate
     from specmath.acceptor import Verdict, draw, residual, verify, verify_block, verify_tree
+    from specmath.candidates import Candidate, Operation
     from specmath.checks import check_acceptance
     from specmath.decision import Decision, decide
     from specmath.fitting import Fit, fit
+    from specmath.hardware import Gpu
     from specmath.intervals import Estimate, more_prompts, prompts_needed
+    from specmath.obstacle import Infeasible
+    from specmath.planning import Plan, plan
     from specmath.regimes import best_tree
     from specmath.replay import Replay
     from specmath.sampling import warp
     from specmath.selection import select
     from specmath.serving import Slo, Traffic
+    from specmath.shapes import ModelShape
     from specmath.tree_search import optimal_tree
 
 __all__ = [
     "BestK",
     "BetaGeometric",
+    "Candidate",
     "Chain",
     "Curve",
     "Decision",
@@ -62,20 +69,27 @@ __all__ = [
     "Evaluation",
     "Fit",
     "Geometric",
+    "Gpu",
     "HitMiss",
+    "Infeasible",
     "Law",
     "Linear",
     "Markov",
+    "ModelShape",
     "NotIdentifiable",
+    "Operation",
     "Outside",
     "Padded",
     "Pair",
+    "Plan",
     "Positional",
     "Ranked",
     "Ratio",
     "Replay",
+    "Roofline",
     "RoundTime",
     "Rounds",
+    "Share",
     "Slo",
     "Table",
     "Tally",
@@ -94,8 +108,10 @@ __all__ = [
     "evaluate",
     "fit",
     "fleet",
+    "hardware",
     "more_prompts",
     "optimal_tree",
+    "plan",
     "policies",
     "prompts_needed",
     "regimes",
@@ -112,18 +128,23 @@ __all__ = [
 
 LATER = {
     "acceptor": ("Verdict", "draw", "residual", "verify", "verify_block", "verify_tree"),
+    "candidates": ("Candidate", "Operation"),
     "checks": ("check_acceptance",),
     "decision": ("Decision", "decide"),
     "fitting": ("Fit", "fit"),
+    "hardware": ("Gpu",),
     "intervals": ("Estimate", "more_prompts", "prompts_needed"),
+    "obstacle": ("Infeasible",),
+    "planning": ("Plan", "plan"),
     "regimes": ("best_tree",),
     "replay": ("Replay",),
     "sampling": ("warp",),
     "selection": ("select",),
     "serving": ("Slo", "Traffic"),
+    "shapes": ("ModelShape",),
     "tree_search": ("optimal_tree",),
 }
-MODULES = ("divergence", "estimate", "policies", "regimes", "siblings", "simulate")
+MODULES = ("divergence", "estimate", "hardware", "policies", "regimes", "siblings", "simulate")
 
 
 def __getattr__(name: str) -> Any:

@@ -18,6 +18,9 @@ from typing import Any
 import numpy as np
 
 from specmath.draft import Chain, each_depth, plain, within
+from specmath.roofline import Roofline
+
+__all__ = ["Linear", "Outside", "Pair", "Ratio", "Roofline", "RoundTime", "Share", "Table", "each_measured", "priced"]
 
 PROVENANCES = ("measured", "fitted", "datasheet", "assumed")  # from the strongest to the weakest
 
@@ -128,6 +131,32 @@ class Table:
             asked = f"context={context}, n={n}, batch={batch}"
             raise Outside(f"{asked}: found no measurement, expected context {known}; measure it first")
         return float(np.interp(context, contexts, times))
+
+
+@dataclass(frozen=True)
+class Share:
+    """A forward that takes a share of another's time, as looking drafts up does of verifying them.
+
+    Raises ValueError for a negative share. Prompt lookup: .006 (arXiv 2601.11580, its simulator).
+
+    >>> Share(Linear(0.5, 0.125), 0.5).seconds(4)
+    0.5
+    """
+
+    of: Any
+    share: Any
+
+    def __post_init__(self):
+        object.__setattr__(self, "share", within("share", self.share))
+
+    @property
+    def provenance(self):
+        """That of the other forward."""
+        return self.of.provenance
+
+    def seconds(self, n, *, batch=1, context=0):
+        """Seconds beside a forward over n new tokens in each of `batch` sequences, `context` tokens cached."""
+        return self.share * self.of.seconds(n, batch=batch, context=context)
 
 
 @dataclass(frozen=True)
