@@ -83,7 +83,7 @@ class BirthDeath:
             return plain(self.law[..., -1] * self._growth / (1 - self._growth) ** 2)
         return plain(self.law[..., self.servers :] @ np.arange(self.room + 1))
 
-    @property
+    @cached_property
     def busy(self):
         """P(N >= c), every place taken."""
         return plain(1.0 - self.law[..., : self.servers].sum(axis=-1))

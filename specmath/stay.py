@@ -36,22 +36,24 @@ class Stay:
         self.station, self.rate = station, rate
         self.arriving = max(rate, 1e-9 * station.capacity)  # the limit of no load, without dividing by it
         self.rho = self.arriving * station.prefill
-        self.prefilling = self.own(station.beside)
+        self.places = np.arange(1, station.max_batch + 1)
+        self.prefilling = self._own(station.beside)
+        self.decoding = self._rounds(station.among / (1 - self.rho))
         self.chain = BirthDeath(self.arriving, self._completions())
 
     def met(self, times):
         """M, for iterations that take so long without prefills."""
         return times / (1 - self.rho) + self.station.prefill * self.rho / (1 - self.rho**2)
 
-    def own(self, times):
+    def _own(self, times):
         """P, the iteration with the own prefill, by how many have a place: no more join than find one."""
-        free = np.arange(len(times) - 1, -1, -1)
-        return times + self.station.prefill * (1 + np.minimum(free, self.arriving * self.met(times)))
+        join = np.minimum(len(times) - self.places, self.arriving * self.met(times))
+        return times + self.station.prefill * (1 + join)
 
-    def decoding(self, rounds):
-        """Seconds of so many rounds, by how many have a place, from 1 on."""
-        steady = self.station.among / (1 - self.rho)
-        return rounds * steady + (self.prefilling - steady) * self.rho * (1 - self._left) / (1 - self.rho)
+    def _rounds(self, mean):
+        """Seconds of the rounds, by how many have a place and the mean iteration then."""
+        after = self.rho * (1 - self._left) / (1 - self.rho)
+        return self.station.rounds * mean + (self.prefilling - mean) * after
 
     @property
     def _left(self):
@@ -67,9 +69,8 @@ class Stay:
         """Requests completed a second, by how many have a place."""
         spread = 1 + (1 / (1 - self.rho) ** 2 - 1) / (1 + self.station.variation)
         bunched = 1 - 1 / spread
-        places = np.arange(1, self.station.max_batch + 1)
-        stay = self.prefilling + self.decoding(self.station.rounds)
-        paces = places / ((places - 1) * bunched / self.arriving + (1 - bunched) * stay)
+        stay = self.prefilling + self.decoding
+        paces = self.places / ((self.places - 1) * (bunched / self.arriving) + (1 - bunched) * stay)
         paces[-1] = self.station.capacity
         return paces
 
@@ -93,6 +94,5 @@ class Stay:
     @cached_property
     def rest(self):
         """Mean seconds of the rounds: their share of the time in a place, by how many have one."""
-        decoding = self.decoding(self.station.rounds)
-        taken = self.chain.seen[1:] * np.arange(1, self.station.max_batch + 1) / self.arriving
-        return float(taken @ (decoding / (self.prefilling + decoding)))
+        taken = self.chain.seen[1:] * self.places / self.arriving
+        return float(taken @ (self.decoding / (self.prefilling + self.decoding)))

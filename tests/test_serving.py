@@ -91,7 +91,7 @@ def no_residual(monkeypatch):
 
 
 def no_stalls(monkeypatch):
-    monkeypatch.setattr(Stay, "decoding", lambda stay, rounds: rounds * stay.station.among)
+    monkeypatch.setattr(Stay, "_rounds", lambda stay, mean: stay.station.rounds * stay.station.among)
 
 
 @pytest.mark.parametrize(
