@@ -2,7 +2,21 @@
 
 import sys
 
-from bench import acceptor, cells, decoding, grid, plan, products, profile, published, replay, silicon, startup, trees
+from bench import (
+    acceptor,
+    cells,
+    decoding,
+    grid,
+    plan,
+    products,
+    profile,
+    published,
+    replay,
+    serving,
+    silicon,
+    startup,
+    trees,
+)
 
 BENCHES = {
     "startup": startup.main,
@@ -17,6 +31,7 @@ BENCHES = {
     "silicon": silicon.main,
     "published": published.main,
     "cells": cells.main,
+    "serving": serving.main,
 }
 
 for name in sys.argv[1:] or BENCHES:

@@ -49,7 +49,7 @@ class Requests:
     @classmethod
     def poisson(cls, rate, outputs, *, rng, prompts=None):
         """The same requests, arriving at random at so many a second."""
-        if not 0 < within("rate", rate):
+        if within("rate", rate) == 0:
             raise ValueError("rate: found 0, expected requests a second above 0")
         arrivals = np.cumsum(rng.exponential(1 / rate, np.size(outputs)))
         return cls(arrivals, outputs, prompts)

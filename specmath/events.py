@@ -5,6 +5,7 @@ bursts, prefills in chunks, a cap on keys and values, depths that follow the loa
 """
 
 import heapq
+import math
 from array import array
 from dataclasses import dataclass
 from typing import Any
@@ -22,10 +23,11 @@ WHOLE = Scheduling()
 
 @dataclass(frozen=True, eq=False)
 class Served:
-    """What happened: per request arrival, start (of its prefill), first (token), finish [s], tokens, replica.
+    """What happened.
 
-    Per iteration `begin` and `seconds`, `batch` (sequences that decoded), `prefilled` (tokens), `k`, `at` (replica);
-    `present_seconds` is the number present summed over time, counted by the clock and not from the requests.
+    Per request arrival, start (of its prefill), first (token), finish [s], tokens, replica. Per stretch of iterations
+    alike begin and seconds (of one), iterations, batch (sequences that decoded), prefilled (tokens), k, at (replica).
+    present_seconds is the number present summed over time, counted by the clock and not from the requests.
     """
 
     arrival: Any
@@ -36,6 +38,7 @@ class Served:
     replica: Any
     begin: Any
     seconds: Any
+    iterations: Any
     batch: Any
     prefilled: Any
     k: Any
@@ -68,17 +71,21 @@ class Served:
     @property
     def mean_batch(self):
         """Sequences that decode, averaged over time from the first arrival to the last end."""
-        return float(self.batch @ self.seconds / (self.finish.max() - self.arrival.min()))
+        return float(self._deliveries @ self.seconds / (self.finish.max() - self.arrival.min()))
 
     @property
     def itl(self):
         """Seconds between two deliveries, averaged over the deliveries."""
-        return float(self.batch @ self.seconds / self.batch.sum()) if self.batch.any() else 0.0
+        return float(self._deliveries @ self.seconds / self._deliveries.sum()) if self.batch.any() else 0.0
+
+    @property
+    def _deliveries(self):
+        return self.batch * self.iterations
 
     def gaps(self, share):
         """The gap between two deliveries that this share of them stays within."""
         order = np.argsort(self.seconds)
-        reached = np.cumsum(self.batch[order])
+        reached = np.cumsum(self._deliveries[order])
         return float(self.seconds[order][np.searchsorted(reached, share * reached[-1])])
 
     def good(self, slo):
@@ -104,7 +111,7 @@ def simulate(station, requests, *, rng, scheduling=WHOLE, replicas=1, router="ro
     them evenly. A prompt takes its share of the station's prefill by its tokens, against the mean of the prompts.
     """
     stations = station if isinstance(station, dict) else {_depth(station): station}
-    _check(stations, requests, scheduling, replicas, router)
+    _check(stations, requests, rng, scheduling, replicas, router)
     return _Run(stations, requests, rng, scheduling, replicas, router).run()
 
 
@@ -120,7 +127,7 @@ class _Run:
         if scheduling.schedule is None and scheduling.kv_tokens is None:
             (station,) = stations.values()
             rounds = _rounds(station.curves, kinds, outputs - 1, rng).tolist()
-            decoding = [Countdown(rounds) for _ in range(replicas)]
+            decoding: list = [Countdown(rounds) for _ in range(replicas)]
         else:
             curves = {k: one.curves for k, one in stations.items()}
             decoding = [Progress(self.left, curves, kinds, rng) for _ in range(replicas)]
@@ -130,6 +137,8 @@ class _Run:
         self.steps = array("d")
         self.heap: list = []
         self.dealt = self.sent = 0
+        self.turns = [0] * replicas
+        self.under_way: list = [None] * replicas  # (begin, iterations, seconds of one, tokens prefilled)
         self.area = self.before = 0.0
 
     def run(self):
@@ -138,7 +147,9 @@ class _Run:
         happens = {ARRIVAL: self._arrive, END: self._end, START: self._start}
         present = 0
         while self.heap:
-            now, what, which = heapq.heappop(self.heap)
+            now, what, which, turn = heapq.heappop(self.heap)
+            if what == END and turn != self.turns[which]:
+                continue  # cut short since by an arrival
             self.area += present * (now - self.before)
             self.before = now
             present += happens[what](now, which)
@@ -153,13 +164,13 @@ class _Run:
             self._send_next()
 
     def _send(self, when):
-        heapq.heappush(self.heap, (when, ARRIVAL, self.sent))
+        heapq.heappush(self.heap, (when, ARRIVAL, self.sent, 0))
         self.sent += 1
 
     def _send_next(self):
         if self.sent < len(self.order):
             request = self.order[self.sent]
-            heapq.heappush(self.heap, (float(self.requests.arrivals[request]), ARRIVAL, request))
+            heapq.heappush(self.heap, (float(self.requests.arrivals[request]), ARRIVAL, request, 0))
             self.sent += 1
 
     def _arrive(self, now, request):
@@ -171,8 +182,22 @@ class _Run:
         replica.waiting.append(request)
         if not replica.running:
             replica.running = True
-            heapq.heappush(self.heap, (now, START, which))
+            heapq.heappush(self.heap, (now, START, which, 0))
+        elif self.under_way[which]:
+            self._cut(now, which)
         return 1
+
+    def _cut(self, now, which):
+        """Lets the iterations under way end with the one in which a request arrives."""
+        begin, iterations, seconds, tokens = self.under_way[which]
+        needed = max(1, math.ceil((now - begin) / seconds - 1e-9))
+        if needed < iterations:
+            self._run_until_end(which, now, (begin, needed, seconds, tokens))
+
+    def _run_until_end(self, which, now, stretch):
+        begin, iterations, seconds, _ = self.under_way[which] = stretch
+        self.turns[which] += 1
+        heapq.heappush(self.heap, (max(now, begin + iterations * seconds), END, which, self.turns[which]))
 
     def _route(self):
         self.dealt += 1
@@ -185,16 +210,19 @@ class _Run:
         begun = replica.start()
         replica.running = begun is not None
         if begun is not None:
-            seconds, batch, tokens, admitted = begun
+            iterations, seconds, tokens, admitted = begun
             for request in admitted:
                 if self.begun[request] != self.begun[request]:
                     self.begun[request] = now
-            self.steps.extend((now, seconds, batch, tokens, replica.k, which))
-            heapq.heappush(self.heap, (now + seconds, END, which))
+            self._run_until_end(which, now, (now, iterations, seconds, tokens))
         return 0
 
     def _end(self, now, which):
-        prefilled, finished = self.replicas[which].end()
+        replica = self.replicas[which]
+        begin, iterations, seconds, tokens = self.under_way[which]
+        self.under_way[which] = None
+        self.steps.extend((begin, seconds, iterations, replica.batch, tokens, replica.k, which))
+        prefilled, finished = replica.end(iterations)
         for request in prefilled:
             if self.first[request] != self.first[request]:
                 self.first[request] = now
@@ -202,21 +230,26 @@ class _Run:
             self.finish[request] = now
             if self.requests.concurrency is not None and self.sent < len(self.left):
                 self._send(now + self.requests.think)
-        heapq.heappush(self.heap, (now, START, which))
+        heapq.heappush(self.heap, (now, START, which, 0))
         return -len(finished)
 
     def _served(self):
-        steps = np.array(self.steps).reshape(-1, 6).T
+        begin, seconds, *counts = np.array(self.steps).reshape(-1, 7).T
+        iterations, batch, prefilled, k, at = (column.astype(int) for column in counts)
         return Served(
-            self.arrival,
-            self.begun,
-            self.first,
-            self.finish,
-            self.requests.outputs,
-            self.replica,
-            steps[0],
-            steps[1],
-            *(column.astype(int) for column in steps[2:]),
+            arrival=self.arrival,
+            start=self.begun,
+            first=self.first,
+            finish=self.finish,
+            tokens=self.requests.outputs,
+            replica=self.replica,
+            begin=begin,
+            seconds=seconds,
+            iterations=iterations,
+            batch=batch,
+            prefilled=prefilled,
+            k=k,
+            at=at,
             present_seconds=self.area,
             preempted=sum(replica.preempted for replica in self.replicas),
         )
@@ -245,15 +278,18 @@ def _rounds(curves, kinds, tokens, rng):
     return rounds
 
 
-def _check(stations, requests, scheduling, replicas, router):
+def _check(stations, requests, rng, scheduling, replicas, router):
     if not isinstance(requests, Requests):
         raise ValueError(f"requests: found {shown(requests)}, expected Requests")
     whole("replicas", replicas, 1)
     if router not in ROUTERS:
         raise ValueError(f"router: found {router!r}, expected one of {', '.join(ROUTERS)}")
-    depths = {k for _, _, k in scheduling.schedule} if scheduling.schedule else set(stations)
-    if not depths <= set(stations) or (scheduling.schedule is None and len(stations) > 1):
-        raise ValueError(f"station: found depths {sorted(stations)}, expected those of the schedule, {sorted(depths)}")
+    depths = {k for _, _, k in scheduling.schedule or ()}
+    if not depths <= set(stations) or (not depths and len(stations) > 1):
+        expected = f"those of the schedule, {sorted(depths)}" if depths else "one, or a schedule"
+        raise ValueError(f"station: found depths {sorted(stations)}, expected {expected}")
+    if not hasattr(rng, "random"):
+        raise ValueError(f"rng: found {shown(rng)}, expected numpy.random.default_rng(0)")
     if (scheduling.budget or scheduling.kv_tokens) and requests.prompts is None:
         raise ValueError("prompts: found None, expected tokens per prompt, as budget and kv_tokens count tokens")
     if scheduling.kv_tokens is not None:

@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.special import gammaincc
 
 from specmath.draft import plain, shown, whole, within
 
@@ -82,7 +83,7 @@ class BirthDeath:
             return plain(self.law[..., -1] * self._growth / (1 - self._growth) ** 2)
         return plain(self.law[..., self.servers :] @ np.arange(self.room + 1))
 
-    @property
+    @cached_property
     def busy(self):
         """P(N >= c), every place taken."""
         return plain(1.0 - self.law[..., : self.servers].sum(axis=-1))
@@ -131,7 +132,7 @@ class BirthDeath:
         if self.room is None:
             return plain(self.busy * np.exp(-(last - self.rate) * seconds))
         ahead = self.law[self.servers : -1] / (1.0 - self.lost)
-        return plain(sum((p * _erlang_tail(i + 1, last * seconds) for i, p in enumerate(ahead)), 0.0 * seconds))
+        return plain(sum((p * gammaincc(i + 1, last * seconds) for i, p in enumerate(ahead)), 0.0 * seconds))
 
     @property
     def _growth(self):
@@ -164,11 +165,6 @@ def _weights(rate, paces):
         steps = np.log(np.asarray(rate, dtype=float))[..., None] - np.log(paces)
     logs = np.concatenate([np.zeros((*steps.shape[:-1], 1)), np.cumsum(steps, axis=-1)], axis=-1)
     return np.exp(logs - logs.max(axis=-1, keepdims=True))
-
-
-def _erlang_tail(stages, x):
-    """P(a sum of so many exponentials of mean 1 exceeds x)."""
-    return sum(np.exp(-x) * x**j / math.factorial(j) for j in range(stages))
 
 
 def _positive(name, values):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from specmath.draft import whole
+from specmath.draft import shown, whole
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,13 @@ class Scheduling:
         for name in ("prefills", "budget", "kv_tokens"):
             if getattr(self, name) is not None:
                 whole(name, getattr(self, name), 1)
+        if self.schedule is not None and (not self.schedule or any(np.size(row) != 3 for row in self.schedule)):
+            raise ValueError(f"schedule: found {shown(self.schedule)}, expected rows [lowest batch, highest batch, k]")
 
     def depth(self, batch):
         """The depth of an iteration in which so many decode."""
-        return next((k for _, high, k in self.schedule if batch <= high), self.schedule[-1][2])
+        rows = self.schedule or ()
+        return next((k for _, high, k in rows if batch <= high), rows[-1][2])
 
 
 class Countdown:
@@ -49,11 +52,17 @@ class Countdown:
         return len(self.heap)
 
     def join(self, request):
+        """Lets a request decode from the next iteration on."""
         heapq.heappush(self.heap, (self.iteration + self.rounds[request], request))
 
-    def advance(self, k):
-        """Those that one more iteration finishes."""
-        self.iteration += 1
+    @property
+    def unchanged(self):
+        """Iterations until the first of them is finished."""
+        return self.heap[0][0] - self.iteration
+
+    def advance(self, k, iterations):
+        """Those that so many more iterations finish, no more than `unchanged`."""
+        self.iteration += iterations
         finished = []
         while self.heap and self.heap[0][0] <= self.iteration:
             finished.append(heapq.heappop(self.heap)[1])
@@ -71,14 +80,17 @@ class Progress:
         return len(self.ids)
 
     def join(self, request):
+        """Lets a request decode from the next iteration on."""
         self.ids = np.append(self.ids, request)
+
+    unchanged = 1  # what happens next is drawn when it does
 
     def leave_last(self):
         """Takes out the one that joined last."""
         last, self.ids = int(self.ids[-1]), self.ids[:-1]
         return last
 
-    def advance(self, k):
+    def advance(self, k, iterations):
         """Those that one more iteration finishes."""
         self.left[self.ids] -= accepted(self.curves[k], self.kinds[self.ids], self.rng) + 1
         done = self.left[self.ids] <= 0
@@ -96,7 +108,7 @@ def accepted(curve, kinds, rng):
 
 
 class Replica:
-    """Waiting room, prefills and batch of one replica; `start` an iteration, then `end` it."""
+    """Waiting room, prefills and batch of one replica; `start` an iteration, or several alike, then `end` them."""
 
     def __init__(self, stations, scheduling, decoding, sizes, left):
         self.stations, self.scheduling, self.decoding = stations, scheduling, decoding
@@ -113,10 +125,10 @@ class Replica:
     @property
     def present(self):
         """Requests that are here and not finished."""
-        return len(self.waiting) + len(self.prefilling) + len(self.decoding)
+        return len(self.waiting) + len(self.prefilling) + len(self.finishing) + len(self.decoding)
 
     def start(self):
-        """(seconds, sequences that decode, prefill tokens, requests admitted) of the next iteration; None if idle."""
+        """(iterations alike, seconds of one, prefill tokens, requests admitted) of what comes next; None if idle."""
         if self.scheduling.schedule is not None:
             self.k = self.scheduling.depth(max(1, len(self.decoding)))
         admitted = [] if self._preempt() else self._admit()
@@ -127,11 +139,11 @@ class Replica:
         seconds = self.per_token[self.k] * tokens
         station = self.stations[self.k]
         seconds += station.times[self.batch - 1] if self.batch else station.alone
-        return seconds, self.batch, tokens, admitted
+        return 1 if tokens else self.decoding.unchanged, seconds, tokens, admitted
 
-    def end(self):
-        """(requests whose prefill is done, requests finished) as the iteration ends."""
-        finished = self.decoding.advance(self.k) if self.batch else []
+    def end(self, iterations):
+        """(requests whose prefill is done, requests finished) as so many iterations end."""
+        finished = self.decoding.advance(self.k, iterations) if self.batch else []
         prefilled, self.finishing = self.finishing, []
         for request in prefilled:
             self.left[request] -= 1

@@ -22,7 +22,7 @@ from specmath.draft import Chain, plain, shown, whole, within
 from specmath.law import ROUNDING
 from specmath.speedup import evaluate
 from specmath.steady import Overloaded, Steady, capacity, closed_loop, goodput, steady, strain
-from specmath.tails import falls
+from specmath.tails import falls, outputs
 from specmath.traffic import Slo, Taxes, Traffic
 
 __all__ = [
@@ -125,6 +125,11 @@ class Station:
             return self.survival
         whole_part = math.floor(self.tau)
         return np.array([[1.0] * whole_part + [self.tau - whole_part]])[:, : math.ceil(self.tau)]
+
+    @cached_property
+    def drawn(self):
+        """(tokens, rounds) of each request of a sample, for `tails`."""
+        return outputs(self)
 
     @cached_property
     def times(self):

@@ -15,6 +15,10 @@ are Poisson, rho = rate * prefill is the share of time that prefills take, T an 
 S and M follow from S' = T + prefill * Poisson(rate S). How many share the batch is a birth-death chain whose arrivals
 come in bunches, as prefills hold them up: M^X/G/infinity with the busy periods of the prefills as bunches has a
 variance over mean of 1 + (1 / (1 - rho)^2 - 1) / (1 + variation), and the chain is given the same. Derived here.
+
+Against `events` the mean latency is within 1 to 2 % up to 85 % of capacity where outputs are of 60 tokens or more
+and the batch may hold four or more; the mean of ttft within 10 % where requests wait for a place. Outputs of a few
+tokens whose prefills take four fifths of the time are up to 30 % low, a batch of one or two with such outputs high.
 """
 
 import math
@@ -32,21 +36,24 @@ class Stay:
         self.station, self.rate = station, rate
         self.arriving = max(rate, 1e-9 * station.capacity)  # the limit of no load, without dividing by it
         self.rho = self.arriving * station.prefill
-        self.prefilling = self.own(station.beside)
+        self.places = np.arange(1, station.max_batch + 1)
+        self.prefilling = self._own(station.beside)
+        self.decoding = self._rounds(station.among / (1 - self.rho))
         self.chain = BirthDeath(self.arriving, self._completions())
 
     def met(self, times):
         """M, for iterations that take so long without prefills."""
         return times / (1 - self.rho) + self.station.prefill * self.rho / (1 - self.rho**2)
 
-    def own(self, times):
-        """P, the iteration that holds the own prefill, where others decode for so long."""
-        return times + self.station.prefill * (1 + self.arriving * self.met(times))
+    def _own(self, times):
+        """P, the iteration with the own prefill, by how many have a place: no more join than find one."""
+        join = np.minimum(len(times) - self.places, self.arriving * self.met(times))
+        return times + self.station.prefill * (1 + join)
 
-    def decoding(self, rounds):
-        """Seconds of so many rounds, by how many have a place, from 1 on."""
-        steady = self.station.among / (1 - self.rho)
-        return rounds * steady + (self.prefilling - steady) * self.rho * (1 - self._left) / (1 - self.rho)
+    def _rounds(self, mean):
+        """Seconds of the rounds, by how many have a place and the mean iteration then."""
+        after = self.rho * (1 - self._left) / (1 - self.rho)
+        return self.station.rounds * mean + (self.prefilling - mean) * after
 
     @property
     def _left(self):
@@ -62,9 +69,8 @@ class Stay:
         """Requests completed a second, by how many have a place."""
         spread = 1 + (1 / (1 - self.rho) ** 2 - 1) / (1 + self.station.variation)
         bunched = 1 - 1 / spread
-        places = np.arange(1, self.station.max_batch + 1)
-        stay = self.prefilling + self.decoding(self.station.rounds)
-        paces = places / ((places - 1) * bunched / self.arriving + (1 - bunched) * stay)
+        stay = self.prefilling + self.decoding
+        paces = self.places / ((self.places - 1) * (bunched / self.arriving) + (1 - bunched) * stay)
         paces[-1] = self.station.capacity
         return paces
 
@@ -77,8 +83,8 @@ class Stay:
 
     @cached_property
     def residual(self):
-        """Mean seconds from then to the end of the iteration at hand."""
-        return self.chain.mean(np.append(0.0, self.met(self.station.shared) / 2))
+        """Mean seconds to the end of the iteration at hand, of who finds a place: places get free at its end."""
+        return self.chain.mean(np.concatenate([[0.0], self.met(self.station.shared[:-1]) / 2, [0.0]]))
 
     @cached_property
     def first(self):
@@ -87,5 +93,6 @@ class Stay:
 
     @cached_property
     def rest(self):
-        """Mean seconds of the rounds."""
-        return self.chain.sojourn - self.chain.wait - self.first
+        """Mean seconds of the rounds: their share of the time in a place, by how many have one."""
+        taken = self.chain.seen[1:] * self.places / self.arriving
+        return float(taken @ (self.decoding / (self.prefilling + self.decoding)))

@@ -60,8 +60,8 @@ class Steady:
 class Overloaded:
     """More arrives than one replica completes: `capacity` [req/s] is what it does complete.
 
-    binding: "prefill" where prefills take most of the time, "iteration" where one more sequence makes the iteration
-    longer by its share, else what bounds the batch.
+    binding: "batch above b" where a batch of b would complete more, "prefill" where prefills take most of the time,
+    "iteration" where one more sequence makes the iteration longer by its share, else what bounds the batch.
     """
 
     rate: float
@@ -78,7 +78,7 @@ def steady(station, rate):
     ttft = stay.wait + stay.residual + stay.first
     return Steady(
         rate=rate,
-        batch=stay.chain.working if rate else 0.0,
+        batch=rate * (stay.first + stay.rest),
         tpot=stay.rest / (station.output - 1) if station.rounds else 0.0,
         itl=stay.rest / station.rounds if station.rounds else 0.0,
         ttft=ttft,
@@ -100,7 +100,8 @@ def capacity(station, slo=None):
     low = 1e-9 * high
     if strain(steady(station, low), slo) > 1:
         return 0.0, None
-    rate = _highest(lambda rate: math.log(min(STEEP, strain(steady(station, rate), slo))), low, high)
+    precision = 1e-12 if slo.percentile is None else 1e-4  # a sample jumps
+    rate = _highest(lambda rate: math.log(min(STEEP, strain(steady(station, rate), slo))), low, high, precision)
     return rate, steady(station, rate)
 
 
@@ -125,7 +126,8 @@ def closed_loop(station, concurrency, *, together=None, waves=None):
     Exact on average: every request meets the prefills of all others once, spread evenly over its iterations. Those
     beyond the bound of the batch wait, in ttft. Where outputs are all alike and nothing is drafted, whoever is
     prefilled together finishes together and stays so: `together` is then the prompts that fit into one iteration (the
-    engine's budget of tokens over the prompt's). A run from an empty replica begins with a burst of prefills; where
+    engine's budget of tokens over the prompt's). Between the two (outputs alike, but speculation) ttft is up to 20 %
+    longer than said, as some still bunch. A run from an empty replica begins with a burst of prefills; where
     it lasts for so many requests per place (`waves`), their ttft is in the mean.
     """
     concurrency = whole("concurrency", concurrency, 1)
@@ -138,8 +140,9 @@ def closed_loop(station, concurrency, *, together=None, waves=None):
     decoding = station.rounds * (float(station.among[places - 1]) + stalled) if station.rounds else 0.0
     waiting = (concurrency - places) / rate
     if waves is not None:
-        burst = station.prefill * (places if together is None else (places + group) / 2)
-        first += max(0.0, burst - first) / within("waves", waves, 1)
+        size = places if together is None else group
+        burst = np.cumsum(station.iteration(np.arange(0, places, size)) + station.prefill * size)
+        first += max(0.0, float(np.mean(burst)) - first) / within("waves", waves, 1)
     return Steady(
         rate=rate,
         batch=float(places),
@@ -154,10 +157,10 @@ def closed_loop(station, concurrency, *, together=None, waves=None):
     )
 
 
-def _highest(excess, low, high):
-    """Where an excess that is at most 0 at low and above it at high changes sign, from below: Illinois' false position."""
+def _highest(excess, low, high, precision):
+    """Where an excess at most 0 at low and above it at high changes sign, from below: Illinois' false position."""
     at_low, at_high, last = excess(low), excess(high), 0.0
-    while high - low > 1e-12 * high:
+    while high - low > precision * high:
         middle = (low * at_high - high * at_low) / (at_high - at_low)
         middle = middle if low < middle < high else (low + high) / 2
         at = excess(middle)
@@ -172,6 +175,9 @@ def _highest(excess, low, high):
 
 
 def _binding(station):
+    batch, most = station.peak
+    if most > station.capacity * 1.001:
+        return f"batch above {batch}"
     if station.prefill * station.capacity > 0.5:
         return "prefill"
     last = station.seconds[-2:]

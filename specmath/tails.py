@@ -49,17 +49,17 @@ class Sample:
         return kept
 
 
-def sample(stay, requests=REQUESTS):
+def sample(stay):
     """A `Sample` of the requests of a `Stay`, always the same for the same stay."""
-    rng, station = np.random.default_rng(0), stay.station
+    rng, station, requests = np.random.default_rng(0), stay.station, REQUESTS
     found = np.searchsorted(np.cumsum(stay.chain.seen), _evenly(requests, rng)).clip(0, station.max_batch)
     waits = found == station.max_batch
     wait = np.where(waits, rng.exponential(stay.wait / max(stay.chain.busy, 1e-300), requests), 0.0)
     met = _met(stay, found, rng)
     place = np.minimum(found, station.max_batch - 1)
     own = station.beside[place] + station.prefill * (1 + rng.poisson(stay.arriving * met))
-    ttft = wait + met * rng.random(requests) + own
-    output, rounds = _outputs(station, requests, rng)
+    ttft = np.where(waits, wait, met * rng.random(requests)) + own
+    output, rounds = station.drawn
     decoding = _decoding(stay, found, rounds, own, rng)
     tpot = np.divide(decoding, output - 1, out=np.zeros(requests), where=output > 1)
     return Sample(ttft, tpot, _gaps(stay, requests, rng), ttft + decoding)
@@ -97,8 +97,9 @@ def _prefills(stay, alone, one_more, rng):
     return one_more + rng.poisson(excess * rng.standard_gamma(mean / excess + one_more))
 
 
-def _outputs(station, requests, rng):
-    """(tokens, rounds) of each request."""
+def outputs(station):
+    """(tokens, rounds) of each request of a sample."""
+    rng, requests = np.random.default_rng(1), REQUESTS
     if station.variation:
         extra = gammaincinv(1 / station.variation, _evenly(requests, rng)) * station.variation * (station.output - 1)
         output = 1 + np.floor(extra + rng.random(requests))

@@ -56,7 +56,7 @@ class Slo:
 
     def __post_init__(self):
         for name, seconds in self.promises:
-            if not 0 < within(name, seconds):
+            if within(name, seconds) == 0:
                 raise ValueError(f"{name}: found 0, expected seconds above 0, or None for no promise")
         if self.percentile is not None and not 0 < within("percentile", self.percentile, 0, 1) < 1:
             raise ValueError(f"percentile: found {self.percentile}, expected a number inside (0, 1), such as .95")
