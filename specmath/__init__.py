@@ -40,21 +40,26 @@ from specmath.speedup import BestK, Evaluation, best_k, block_efficiency, break_
 if TYPE_CHECKING:
     from specmath import divergence, estimate, hardware, policies, regimes, siblings, simulate
     from specmath.acceptor import Verdict, draw, residual, verify, verify_block, verify_tree
+    from specmath.candidates import Candidate, Operation
     from specmath.checks import check_acceptance
     from specmath.decision import Decision, decide
     from specmath.fitting import Fit, fit
     from specmath.hardware import Gpu
     from specmath.intervals import Estimate, more_prompts, prompts_needed
+    from specmath.obstacle import Infeasible
+    from specmath.planning import Plan, plan
     from specmath.regimes import best_tree
     from specmath.replay import Replay
     from specmath.sampling import warp
     from specmath.selection import select
+    from specmath.serving import Slo, Traffic
     from specmath.shapes import ModelShape
     from specmath.tree_search import optimal_tree
 
 __all__ = [
     "BestK",
     "BetaGeometric",
+    "Candidate",
     "Chain",
     "Curve",
     "Decision",
@@ -65,14 +70,17 @@ __all__ = [
     "Geometric",
     "Gpu",
     "HitMiss",
+    "Infeasible",
     "Law",
     "Linear",
     "Markov",
     "ModelShape",
     "NotIdentifiable",
+    "Operation",
     "Outside",
     "Padded",
     "Pair",
+    "Plan",
     "Positional",
     "Ranked",
     "Ratio",
@@ -81,8 +89,10 @@ __all__ = [
     "RoundTime",
     "Rounds",
     "Share",
+    "Slo",
     "Table",
     "Tally",
+    "Traffic",
     "Tree",
     "Verdict",
     "best_k",
@@ -100,6 +110,7 @@ __all__ = [
     "hardware",
     "more_prompts",
     "optimal_tree",
+    "plan",
     "policies",
     "prompts_needed",
     "regimes",
@@ -116,15 +127,19 @@ __all__ = [
 
 LATER = {
     "acceptor": ("Verdict", "draw", "residual", "verify", "verify_block", "verify_tree"),
+    "candidates": ("Candidate", "Operation"),
     "checks": ("check_acceptance",),
     "decision": ("Decision", "decide"),
     "fitting": ("Fit", "fit"),
     "hardware": ("Gpu",),
     "intervals": ("Estimate", "more_prompts", "prompts_needed"),
+    "obstacle": ("Infeasible",),
+    "planning": ("Plan", "plan"),
     "regimes": ("best_tree",),
     "replay": ("Replay",),
     "sampling": ("warp",),
     "selection": ("select",),
+    "serving": ("Slo", "Traffic"),
     "shapes": ("ModelShape",),
     "tree_search": ("optimal_tree",),
 }

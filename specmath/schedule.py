@@ -1,0 +1,179 @@
+"""Which k at which load: by batch, by rate, with hysteresis, and where speculation is to be switched off.
+
+    time of a token at batch b   T_k(b) / tau_k
+    rate that batch b sustains   lam_k(b) = 1 / (prefill + rounds_k T_k(b) / b)
+
+Stations are one replica each, under one k and the same traffic (`serving`, whose completions are lam). Nothing is
+taken to be monotone: a measured time is jagged, and sparse experts make a gain dip and rise again with the batch.
+Between two whole batches times are linear, as in `serving`.
+"""
+
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+TIE = 1e-12
+SWITCH = 0.03  # gain below which a switch is not worth it
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """k by batch, as ranges (lowest batch, highest batch, k) that cover 1 to the largest batch.
+
+    `best` has the fastest k at every batch. `up` and `down` are for a batch that rises and one that falls: k is kept
+    until another is faster by more than `threshold`, so that no batch loses more than that to the best.
+    """
+
+    up: tuple
+    down: tuple
+    best: tuple
+    threshold: float
+
+    def k(self, batch, *, rising=True):
+        """The k for a batch of this size; beyond the last range that of the last.
+
+        >>> Schedule(((1, 8, 3), (9, 64, 0)), ((1, 4, 3), (5, 64, 0)), ((1, 6, 3), (7, 64, 0)), 0.03).k(8)
+        3
+        """
+        ranges = self.up if rising else self.down
+        return next((k for _, high, k in ranges if batch <= high), ranges[-1][-1])
+
+
+@dataclass(frozen=True)
+class SwitchOff:
+    """Where speculation stops paying: the batch with tau T_0 = T_k, and the rate [req/s] where the lam(B) cross.
+
+    None where it pays up to the largest batch, 0 where it pays nowhere. `batches` and `rates` have every crossing,
+    each with whether speculation pays above it: several where the times are jagged, and the last one counts.
+    """
+
+    batch: float | None
+    rate: float | None
+    batches: tuple
+    rates: tuple
+
+
+def by_batch(stations, threshold=SWITCH):
+    """The `Schedule` of stations by k, such as {0: ..., 3: ...}; each counts up to its own largest batch.
+
+    Of depths that tie the smallest wins. ValueError for a negative threshold.
+    """
+    if not 0 <= threshold < np.inf:
+        raise ValueError(f"threshold: found {threshold}, expected a gain in [0, infinity), such as .03")
+    depths, times = _table(stations, token_seconds)
+    fastest = _first(times)
+    batches = range(times.shape[1])
+    up = _kept(times, fastest, batches, threshold)
+    down = _kept(times, fastest, reversed(batches), threshold)[::-1]
+    up, down, best = (_ranges([depths[row] for row in rows]) for rows in (up, down, fastest))
+    return Schedule(up, down, best, threshold)
+
+
+def by_rate(stations):
+    """Ranges (lowest rate, highest rate, k) of one replica, in req/s, from 0 to the most that any k sustains.
+
+    The k that sustains the most at a batch is the one whose batch is smallest at that rate, and so the fastest: the
+    envelope of the lam_k(b), taken from the smallest batch that carries a rate.
+    """
+    depths, work = _table(stations, _work)
+    rows = _first(work)
+    found: list = []
+    for row, run in groupby(range(len(rows)), key=rows.__getitem__):
+        batches = np.array(list(run))
+        top = max(_top_rate(work, row, rows, batches[-1]), float(np.max((batches + 1) / work[row, batches])))
+        low = found[-1][1] if found else 0.0
+        if top > low:
+            found.append((low, top, depths[row]))
+    return tuple(_merged(found))
+
+
+def switch_off(speculating, without):
+    """The `SwitchOff` of a station against plain decoding's, up to the largest batch that both can hold."""
+    size = min(len(speculating.seconds), len(without.seconds))
+    gain = token_seconds(without)[:size] - token_seconds(speculating)[:size]
+    saved = _work(without)[:size] - _work(speculating)[:size]
+    batches = _crossings(gain)
+    rates = tuple((_rate_at(_work(without), batch), pays) for batch, pays in _crossings(saved))
+    return SwitchOff(_last(batches, gain), _last(rates, saved), batches, rates)
+
+
+def token_seconds(station):
+    """Seconds a token takes at each batch from 1 on: T(b) / tau."""
+    return np.asarray(station.seconds, dtype=float) / station.tau
+
+
+def _work(station):
+    """Seconds in which batch b finishes b requests, b / lam(b): linear between whole batches."""
+    return np.arange(1, len(station.seconds) + 1) / station.completions
+
+
+def _rate_at(work, batch):
+    """lam at a batch, whole or not."""
+    return float(batch / np.interp(batch, np.arange(1, len(work) + 1), work))
+
+
+def _table(stations, function):
+    """The depths in order, and a row of values for each, infinite beyond its largest batch."""
+    if not stations:
+        raise ValueError("stations: found none, expected one per k, such as {0: ..., 3: ...}")
+    depths = sorted(stations)
+    values = np.full((len(depths), max(len(station.seconds) for station in stations.values())), np.inf)
+    for row, k in zip(values, depths, strict=True):
+        row[: len(stations[k].seconds)] = function(stations[k])
+    return depths, values
+
+
+def _first(values):
+    """The row with the least value in every column; of rows that tie the first."""
+    least = np.min(values, axis=0)
+    return np.argmax(values <= least + TIE * np.abs(least), axis=0)
+
+
+def _kept(times, fastest, batches, threshold):
+    """The row in force along the batches, in their order."""
+    rows: list = []
+    for b in batches:
+        row = rows[-1] if rows else fastest[b]
+        kept = times[row, b] <= (1 + threshold) * times[fastest[b], b]
+        rows.append(row if kept else fastest[b])
+    return rows
+
+
+def _ranges(depths):
+    """(lowest batch, highest batch, k) of runs of equal k; the first batch is 1."""
+    found, low = [], 1
+    for k, run in groupby(depths):
+        high = low + len(list(run)) - 1
+        found.append((low, high, k))
+        low = high + 1
+    return tuple(found)
+
+
+def _top_rate(work, row, rows, last):
+    """The highest rate of a row that is on the envelope up to batch index `last`: where the next one meets it."""
+    ends = work[:, last : last + 2]
+    beyond = ends[rows[min(last + 1, len(rows) - 1)]] - ends[row]
+    meets = ends.shape[1] == 2 and np.isfinite(beyond).all() and beyond[0] > beyond[1]
+    return _rate_at(work[row], last + 1 + (beyond[0] / (beyond[0] - beyond[1]) if meets else 0))
+
+
+def _merged(ranges):
+    """Neighbouring ranges of the same k as one."""
+    for k, same in groupby(ranges, key=lambda entry: entry[2]):
+        run = list(same)
+        yield run[0][0], run[-1][1], k
+
+
+def _crossings(gain):
+    """(batch, whether it is positive above) of every change of sign along batches 1, 2, ..; linear between them."""
+    pays = gain > 0
+    at = np.flatnonzero(pays[1:] != pays[:-1])
+    return tuple((float(b + 1 + gain[b] / (gain[b] - gain[b + 1])), bool(pays[b + 1])) for b in at)
+
+
+def _last(crossings, gain):
+    """None where the gain is positive at the end, else the last crossing, and 0 where there is none."""
+    if gain[-1] > 0:
+        return None
+    return crossings[-1][0] if crossings else 0.0

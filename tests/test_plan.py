@@ -1,0 +1,316 @@
+"""Capacity planning: against a loop that tries everything, against a worked example, and what must always hold."""
+
+import math
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import specmath
+from specmath import (
+    Candidate,
+    Geometric,
+    HitMiss,
+    Infeasible,
+    Linear,
+    Operation,
+    Pair,
+    Plan,
+    Ratio,
+    Slo,
+    Traffic,
+    load,
+    plan,
+    planning,
+)
+from specmath import candidates as places
+from specmath.serving import Overloaded, Station, steady
+from tests import worked
+
+EAGLE = worked.pair("Llama-3.1-70B", "H100 SXM", 4, "head", 4)
+GPU, TRAFFIC = "H100 SXM", Traffic(20.0, 1000, 300)
+TARGET, SMALL = Linear(0.015, 8e-5, 4e-8), Linear(0.0005, 1e-6, 1e-9)
+DRAFTING = Candidate("small", Geometric(0.7), Pair(TARGET, SMALL), (2, 4), gpus=4)
+LOOKUP = Candidate("lookup", HitMiss(0.4, 0.8), Pair(TARGET), (3,), gpus=4)
+HEAVY = Candidate("heavy", Geometric(0.8), Pair(TARGET, Linear(0.006, 1e-5, 1e-8)), (1, 3), gpus=4)
+
+
+@dataclass(frozen=True)
+class Room:
+    """A memory by hand: so many tokens fit, of which a draft's take a share more."""
+
+    tokens: float
+    draft: float = 0.25
+
+    def max_batch(self, context, k=0):
+        return int(self.tokens / (1 + self.draft) // (context + (k + 1 if k else 1)))
+
+    def without_draft(self):
+        return Room(self.tokens, 0.0)
+
+
+laws = st.floats(0.05, 0.95).map(Geometric)
+drafts = st.builds(Linear, st.floats(1e-4, 8e-3), st.floats(0, 1e-5))
+memories = st.none() | st.builds(Room, st.floats(500, 4e5))
+found_candidates = st.builds(
+    lambda name, law, draft, ks, gpus, memory: Candidate(name, law, Pair(TARGET, draft), ks, gpus=gpus, memory=memory),
+    st.sampled_from("abcdefgh"),
+    laws,
+    drafts,
+    st.sets(st.integers(0, 6), min_size=1, max_size=3).map(tuple),
+    st.sampled_from([1, 2, 4]),
+    memories,
+)
+fleets = st.lists(found_candidates, min_size=1, max_size=3, unique_by=lambda c: (c.name, c.gpus))
+promises = st.builds(Slo, st.none() | st.floats(0.05, 2), st.none() | st.floats(0.008, 0.08))
+traffics = st.builds(Traffic, st.floats(0.1, 60), st.floats(50, 2000), st.floats(2, 400))
+quick = settings(max_examples=25)
+
+
+def brute(candidates, traffic, slo, price=None, share=0.8, largest=256):
+    """(dollars or GPUs, GPUs, e2e, k) of the best, by trying one replica more until the promise is kept with room."""
+    best = None
+    for c in candidates:
+        for k in {0, *c.depths}:
+            memory = c.memory if k or c.memory is None else c.memory.without_draft()
+            most = 0
+            while most < largest and (memory is None or most + 1 <= memory.max_batch(traffic.context, k)):
+                most += 1
+            if most == 0:
+                continue
+            cost = c.cost if k else Pair(c.cost.target)
+            station = Station.of(cost, c.law, k, traffic, max_batch=most)
+            for replicas in range(1, 400):
+                full = steady(station, traffic.rate / replicas / share * (1 - 1e-9))
+                if not isinstance(full, Overloaded) and good(full, slo):
+                    gpus, now = replicas * c.gpus, steady(station, traffic.rate / replicas)
+                    worth = gpus if price is None else gpus * price
+                    if best is None or (worth, gpus, now.e2e, k) < best:
+                        best = (worth, gpus, now.e2e, k)
+                    break
+    return best
+
+
+def good(state, slo):
+    return (slo.ttft is None or state.ttft <= slo.ttft) and (slo.tpot is None or state.tpot <= slo.tpot)
+
+
+@quick
+@given(fleets, traffics, promises)
+def test_the_choice_is_the_one_a_loop_over_everything_finds(candidates, traffic, slo):
+    found, best = plan(candidates, traffic, slo, gpu=GPU), brute(candidates, traffic, slo)
+    if best is None:
+        assert isinstance(found, Infeasible)
+    else:
+        assert found.gpus == best[1]
+        assert found.e2e == pytest.approx(best[2], rel=1e-9)
+
+
+def test_the_loop_would_notice_a_memory_that_is_ignored(monkeypatch):
+    tight = replace(DRAFTING, memory=Room(30_000))
+    assert plan(tight, TRAFFIC, Slo(), gpu=GPU).gpus == brute([tight], TRAFFIC, Slo())[1]
+    monkeypatch.setattr(places.Candidate, "bound", None)
+    assert plan(tight, TRAFFIC, Slo(), gpu=GPU).gpus != brute([tight], TRAFFIC, Slo())[1]
+
+
+def test_the_loop_would_notice_headroom_that_is_forgotten():
+    full = Operation(utilisation=1.0)
+    assert (
+        plan(DRAFTING, TRAFFIC, Slo(tpot=0.02), gpu=GPU, operation=full).gpus
+        != brute([DRAFTING], TRAFFIC, Slo(tpot=0.02))[1]
+    )
+
+
+def test_the_loop_would_notice_a_rank_by_latency_alone(monkeypatch):
+    pair = [replace(DRAFTING, gpus=8, name="wide", cost=Pair(Linear(0.014, 8e-5, 4e-8), SMALL)), DRAFTING]
+    assert plan(pair, TRAFFIC, Slo(), gpu=GPU).gpus == brute(pair, TRAFFIC, Slo())[1]
+    monkeypatch.setattr(planning, "_order", lambda option, price: option.e2e)
+    assert plan(pair, TRAFFIC, Slo(), gpu=GPU).gpus != brute(pair, TRAFFIC, Slo())[1]
+
+
+@quick
+@given(fleets, traffics, promises, st.randoms())
+def test_the_order_of_the_candidates_does_not_matter(candidates, traffic, slo, random):
+    shuffled = random.sample(candidates, len(candidates))
+    one, other = (plan(given, traffic, slo, gpu=GPU) for given in (candidates, shuffled))
+    if isinstance(one, Plan):
+        assert one.ranked == other.ranked
+        assert (one.schedule, one.switch_off) == (other.schedule, other.switch_off)
+    else:
+        assert one.binding == other.binding
+        assert one.value == other.value
+
+
+@quick
+@given(fleets, found_candidates, traffics, promises, st.none() | st.just(2.5))
+def test_one_candidate_more_never_worsens_the_best(candidates, more, traffic, slo, price):
+    if (more.name, more.gpus) in {(c.name, c.gpus) for c in candidates}:
+        return
+    fewer, all_of_them = (
+        plan(given, traffic, slo, gpu=GPU, price=price) for given in (candidates, [*candidates, more])
+    )
+    if isinstance(fewer, Plan):
+        before, after = fewer.choice, all_of_them.choice
+        assert (after.cost_per_million or 0, after.gpus) <= (before.cost_per_million or 0, before.gpus)
+
+
+@quick
+@given(fleets, traffics, promises)
+def test_no_option_breaks_the_promise_or_exceeds_memory_or_its_share(candidates, traffic, slo):
+    found = plan(candidates, traffic, slo, gpu=GPU)
+    for option in found.ranked if isinstance(found, Plan) else ():
+        memory = option.deployment.candidate.memory
+        assert good(option, slo)
+        assert option.utilisation <= 0.8 * (1 + 1e-9)
+        assert option.batch <= option.max_batch
+        assert option.gpus == option.replicas * option.tp
+        assert option.exact_gpus <= option.gpus * (1 + 1e-9)
+        assert option.batch == pytest.approx(
+            traffic.rate / option.replicas * (option.e2e - option.state.waiting), rel=0.2
+        )
+        if memory is not None:
+            assert option.max_batch <= memory.max_batch(traffic.context, option.k)
+
+
+@quick
+@given(fleets, traffics, st.floats(0.008, 0.08))
+def test_a_looser_promise_and_less_traffic_take_no_more_gpus(candidates, traffic, tpot):
+    found = plan(candidates, traffic, Slo(tpot=tpot), gpu=GPU)
+    if isinstance(found, Plan):
+        assert plan(candidates, traffic, Slo(tpot=1.5 * tpot), gpu=GPU).gpus <= found.gpus
+        assert plan(candidates, replace(traffic, rate=traffic.rate / 2), Slo(tpot=tpot), gpu=GPU).gpus <= found.gpus
+
+
+@pytest.mark.parametrize(
+    ("tpot", "plain", "drafting", "gain"),
+    [(0.020, (2.8, 17, 3.91), (3, 8.2, 49, 1.35), 2.9), (0.060, (9.2, 166, 1.20), (1, 10.3, 185, 1.08), 1.12)],
+)
+def test_the_worked_example_of_a_promised_time_per_token(tpot, plain, drafting, gain):
+    eagle = Candidate("eagle", 0.7, EAGLE, range(1, 6), gpus=4, prefill=0.063)
+    found = plan(eagle, TRAFFIC, Slo(tpot=tpot), gpu=GPU, price=3.0)
+    best = max((option for option in found.ranked if option.k), key=lambda option: option.capacity)
+    assert best.k == drafting[0]
+    for option, (rate, batch, dollars) in ((found.without, plain), (best, drafting[1:])):
+        full = steady(option.deployment.station, option.capacity)
+        assert option.capacity == pytest.approx(rate, rel=0.02)
+        assert full.batch == pytest.approx(batch, rel=0.02)
+        assert load.cost_per_million(4, 3.0, replace(TRAFFIC, rate=option.capacity)) == pytest.approx(dollars, rel=0.02)
+    assert found.gain == pytest.approx(gain, rel=0.02)
+    assert best.binding == found.without.binding == "TPOT"
+
+
+def test_the_worked_example_keeps_15_ms_with_a_draft_alone():
+    eagle = Candidate("eagle", 0.7, EAGLE, range(6), gpus=4, prefill=0.063)
+    found = plan(eagle, TRAFFIC, Slo(tpot=0.015), gpu=GPU)
+    assert found.without is None
+    assert found.gain is None
+    assert plan(replace(eagle, law=None, k=0), TRAFFIC, Slo(tpot=0.015), gpu=GPU).binding == "TPOT"
+
+
+def test_dollars_rank_where_there_is_a_price():
+    wide = replace(DRAFTING, name="wide", gpus=1, cost=Pair(Linear(0.03, 4e-4, 4e-8), SMALL))
+    cheap = plan([DRAFTING, wide], TRAFFIC, Slo(tpot=0.05), gpu=GPU, price=2.0)
+    assert cheap.cost_per_million == pytest.approx(1e6 * cheap.gpus * 2.0 / (3600 * 20 * 300))
+    assert [o.cost_per_million for o in cheap.ranked] == sorted(o.cost_per_million for o in cheap.ranked)
+    assert plan(DRAFTING, TRAFFIC, Slo(), gpu=GPU).cost_per_million is None
+
+
+def test_plain_decoding_is_always_among_what_is_ranked_and_once():
+    found = plan([DRAFTING, LOOKUP, HEAVY], TRAFFIC, Slo(tpot=0.03), gpu=GPU)
+    assert sum(option.k == 0 for option in found.ranked) == 1
+    assert found.without.name == "plain"
+    useless = plan(replace(DRAFTING, law=Geometric(0.01)), TRAFFIC, Slo(tpot=0.03), gpu=GPU)
+    assert useless.choice.k == 0
+    assert useless.switch_off.batch == 0.0
+    assert useless.schedule == ((1, 256, 0),)
+
+
+BINDINGS = {
+    "TPOT": (DRAFTING, Slo(tpot=0.02)),
+    "TTFT": (DRAFTING, Slo(ttft=0.2)),
+    "E2E": (DRAFTING, Slo(e2e=4.0)),
+    "memory": (replace(DRAFTING, memory=Room(20_000)), Slo()),
+    "max batch": (replace(DRAFTING, prefill=0.0), Slo()),
+    "prefill": (replace(DRAFTING, prefill=1.0), Slo()),
+    "compute": (replace(DRAFTING, prefill=0.0, cost=Pair(Linear(1e-5, 1e-3), SMALL)), Slo()),
+}
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+def test_what_binds_is_named(binding):
+    candidate, slo = BINDINGS[binding]
+    assert plan(candidate, TRAFFIC, slo, gpu=GPU).binding == binding
+
+
+def test_a_promise_below_one_step_is_infeasible_and_says_what_would_do():
+    plain = replace(DRAFTING, law=None, k=0)
+    step = TARGET.seconds(1, batch=1, context=TRAFFIC.context)
+    answer = plan(plain, TRAFFIC, Slo(tpot=0.010), gpu=GPU)
+    assert isinstance(answer, Infeasible)
+    assert (answer.binding, answer.value) == ("TPOT", pytest.approx(step))
+    assert str(answer) == (
+        "TPOT 10 ms is below 15.1 ms, the least, of plain decoding with one request at a time; "
+        "a promise of 16 ms would lift it"
+    )
+    assert isinstance(plan(plain, TRAFFIC, Slo(tpot=0.016), gpu=GPU), Plan)
+
+
+def test_where_no_sequence_fits_memory_binds():
+    answer = plan(replace(DRAFTING, memory=Room(500)), TRAFFIC, Slo(), gpu=GPU)
+    assert (answer.binding, answer.value) == ("memory", None)
+    assert "memory of 4 x H100 SXM holds no sequence of 1150 tokens" in str(answer)
+
+
+def test_no_acceptance_is_ever_assumed():
+    with pytest.raises(
+        ValueError, match=r"law of small: found none, expected .* nothing is assumed: .*specmath profile"
+    ):
+        plan(replace(DRAFTING, law=None), TRAFFIC, Slo(), gpu=GPU)
+
+
+WRONG = {
+    "rate: found 0, expected": lambda: plan(DRAFTING, Traffic(0, 10, 10), Slo(), gpu=GPU),
+    "rate: found -1": lambda: Traffic(-1, 10, 10),
+    "output: found 0": lambda: Traffic(1, 10, 0),
+    "H100": lambda: plan(DRAFTING, TRAFFIC, Slo(), gpu="H1000"),
+    "candidates: found none": lambda: plan([], TRAFFIC, Slo(), gpu=GPU),
+    "found small twice": lambda: plan([DRAFTING, DRAFTING], TRAFFIC, Slo(), gpu=GPU),
+    "cost of x: found a Ratio": lambda: Candidate("x", 0.5, Ratio(0.1), 2),
+    "k of x: found none": lambda: Candidate("x", 0.5, EAGLE, ()).depths,
+    "k: found -1": lambda: plan(Candidate("x", 0.5, EAGLE, -1), TRAFFIC, Slo(), gpu=GPU),
+    "law of x: found": lambda: Candidate("x", [0.5, 0.6], EAGLE, 2),
+    "name: found ''": lambda: Candidate("", 0.5, EAGLE, 2),
+    "gpus: found 0": lambda: Candidate("x", 0.5, EAGLE, 2, gpus=0),
+    "utilisation: found 0": lambda: Operation(utilisation=0),
+    "max_batch: found 0": lambda: Operation(max_batch=0),
+    "price: found -1": lambda: plan(DRAFTING, TRAFFIC, Slo(), gpu=GPU, price=-1),
+    "price: found none for H100 SXM": lambda: plan(DRAFTING, TRAFFIC, Slo(), gpu=GPU, price={"A100": 1.0}),
+    "traffics: found none": lambda: planning.sweep(DRAFTING, [], Slo(), gpu=GPU),
+    "traffics: found several": lambda: planning.sweep(DRAFTING, [TRAFFIC, Traffic(1, 1, 1)], Slo(), gpu=GPU),
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_what_is_wrong_is_said_in_one_line(message):
+    with pytest.raises(ValueError, match=message) as raised:
+        WRONG[message]()
+    assert "\n" not in str(raised.value)
+
+
+def test_a_sweep_is_a_plan_at_every_load():
+    traffics = [replace(TRAFFIC, rate=rate) for rate in (0.5, 5, 50)]
+    for found, traffic in zip(planning.sweep(DRAFTING, traffics, Slo(tpot=0.02), gpu=GPU), traffics, strict=True):
+        alone = plan(DRAFTING, traffic, Slo(tpot=0.02), gpu=GPU)
+        assert (found.ranked, found.schedule, found.switch_off) == (alone.ranked, alone.schedule, alone.switch_off)
+
+
+def test_the_public_name_is_the_function_whatever_was_imported_first():
+    assert specmath.plan is planning.plan
+    assert specmath.Infeasible is Infeasible
+
+
+def test_a_k_that_is_searched_is_at_least_as_good_as_each_alone():
+    whole = plan(replace(DRAFTING, k=range(9)), TRAFFIC, Slo(tpot=0.02), gpu=GPU)
+    assert whole.gpus == min(plan(replace(DRAFTING, k=k), TRAFFIC, Slo(tpot=0.02), gpu=GPU).gpus for k in range(1, 9))
+    assert math.isfinite(whole.choice.tokens_per_second_per_user)
