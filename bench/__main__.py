@@ -2,13 +2,14 @@
 
 import sys
 
-from bench import acceptor, cells, decoding, grid, products, profile, replay, startup, trees
+from bench import acceptor, cells, decoding, grid, plan, products, profile, replay, startup, trees
 
 BENCHES = {
     "startup": startup.main,
     "grid": grid.main,
     "replay": replay.main,
     "trees": trees.main,
+    "plan": plan.main,
     "profile": profile.main,
     "products": products.main,
     "decoding": decoding.main,

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from specmath.acceptance import Geometric, Law
-from specmath.cost import Pair, Roofline
-from specmath.draft import shown, whole, within
+from specmath.cost import Outside, Pair, Roofline, Table
+from specmath.draft import Chain, shown, whole, within
 from specmath.memory import Memory
 from specmath.schedule import SWITCH
 from specmath.serving import NO_TAXES, Station, Taxes, Traffic
+from specmath.speedup import evaluate
 
 PLAIN = "plain"
 MEASURE = "measure it with `specmath profile` or `specmath run`, or read a server's with `specmath fit`"
@@ -94,19 +95,23 @@ class Operation:
 
     utilisation   share of its capacity a replica is given, at most: the rest is for bursts
     max_batch     sequences an engine holds at once (max_num_seqs)
+    max_context   tokens of the longest sequence it admits; None: as many as the model has
     threshold     gain below which k is not switched
     taxes         what having speculation on costs where nothing is drafted, and in prefix-cache hits
     """
 
     utilisation: float = 0.8
     max_batch: int = 256
+    max_context: int | None = None
     threshold: float = SWITCH
     taxes: Taxes = NO_TAXES
 
     def __post_init__(self):
         if not within("utilisation", self.utilisation, 0, 1):
             raise ValueError("utilisation: found 0, expected a share of the capacity above 0, such as .8")
-        whole("max_batch", self.max_batch, 1)
+        for name in ("max_batch", "max_context"):
+            if getattr(self, name) is not None:
+                whole(name, getattr(self, name), 1)
         within("threshold", self.threshold)
 
 
@@ -165,14 +170,19 @@ class Deployment:
 
 
 def deployments(candidates, traffic, operation):
-    """Every candidate at every depth, and plain decoding for each target among them, once."""
+    """Every candidate at every depth, and plain decoding for each target among them, once.
+
+    A depth whose acceptance or time is not known is left out, as in `best_k`; where none is left, or the plain step was
+    never measured, that raises.
+    """
     candidates = (candidates,) if isinstance(candidates, Candidate) else tuple(candidates)
     if not candidates:
         raise ValueError("candidates: found none, expected one or more; plain decoding comes by itself")
     for candidate in candidates:
         _check_law(candidate)
         _check_alone(candidate, candidates)
-    found = [Deployment(c, k, traffic, operation) for c in candidates for k in c.depths if k]
+    context = traffic.context
+    found = [Deployment(c, k, traffic, operation) for c in candidates for k in known_depths(c, context)]
     for plain in (Deployment(c.plain(), 0, traffic, operation) for c in candidates):
         if not any(_same(plain, other) for other in found):
             found.append(plain)
@@ -180,9 +190,36 @@ def deployments(candidates, traffic, operation):
 
 
 def loaded(deployment):
-    """The deployment at each depth of its candidate and at k = 0 with its draft loaded, by k."""
-    others = {k: replace(deployment, k=k) for k in sorted({0, *deployment.candidate.depths})}
+    """The deployment at each known depth of its candidate and at k = 0 with its draft loaded, by k."""
+    depths = known_depths(deployment.candidate, deployment.traffic.context)
+    others = {k: replace(deployment, k=k) for k in (0, *depths)}
     return others | {deployment.k: deployment}
+
+
+def known_depths(candidate, context):
+    """The depths above 0 whose acceptance is identified and whose time was measured; raises where there is none."""
+    at, depths = {"batch": 1, "context": context}, [k for k in candidate.depths if k]
+    candidate.cost.step(**at)
+    found = [k for k in depths[: _identified(candidate.law, depths)] if _measured(candidate.cost, k, at)]
+    if depths and not found:
+        evaluate(candidate.law or 0.0, Chain(depths[0]), candidate.cost, **at)
+    return found
+
+
+def _identified(law, depths):
+    """How many of the depths, in order, the law answers for."""
+    return sum(k < len(law.means(depths[-1])) for k in depths) if depths and law is not None else len(depths)
+
+
+def _measured(cost, k, at):
+    """Whether a round of depth k has a time; only a table may lack one."""
+    if not any(isinstance(model, Table) for model in (cost.target, getattr(cost, "draft", None))):
+        return True
+    try:
+        cost.round(Chain(k), **at)
+    except Outside:
+        return False
+    return True
 
 
 def _check_law(candidate):

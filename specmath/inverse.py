@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, replace
 
 from specmath.acceptance import Geometric
-from specmath.candidates import Deployment
+from specmath.candidates import Deployment, known_depths
 from specmath.draft import whole
 from specmath.load import exact_gpus, limit, size
 from specmath.varied import draft_scaled
@@ -49,7 +49,7 @@ def needed_alpha(candidate, question, *, gpus=None):
     the candidate is not looked at, and may be None. NaN where not even alpha = 1 will do.
     """
     found = []
-    for one, meets in _tried(candidate, question, gpus):
+    for one, meets in _tried(replace(candidate, law=None), question, gpus):
         needed = _edge(lambda alpha, one=one, meets=meets: meets(_believing(one, alpha)), 0.0, 1.0)
         found += [Needed(needed, one.k)] * (needed == needed)
     return min(found, key=lambda one: one.value, default=Needed(math.nan, None))
@@ -77,9 +77,9 @@ def _tried(candidate, question, gpus):
         meets = _no_more_than(_exact_gpus(plain, question), question)
     else:
         meets = _within(whole("gpus", gpus, 1), question)
-    for k in candidate.depths:
+    for k in known_depths(candidate, question.traffic.context):
         one = Deployment(candidate, k, question.traffic, question.operation)
-        if k and one.bound[0] >= 1:
+        if one.bound[0] >= 1:
             yield one, meets
 
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from specmath import hardware
 from specmath.candidates import DEFAULT, Deployment, Operation
 from specmath.draft import within
+from specmath.hardware import gpu
 from specmath.serving import Slo, Steady, Traffic, capacity, steady, strain
 
 HOUR, MILLION = 3600.0, 1e6
@@ -37,10 +37,10 @@ class Question:
     def __post_init__(self):
         if not self.traffic.rate:
             raise ValueError("rate: found 0, expected requests per second above 0")
-        object.__setattr__(self, "gpu", hardware.gpu(self.gpu))
+        object.__setattr__(self, "gpu", gpu(self.gpu))
         object.__setattr__(self, "slo", Slo() if self.slo is None else self.slo)
         if isinstance(self.price, Mapping):
-            prices = {hardware.gpu(name).name: within("price", price) for name, price in self.price.items()}
+            prices = {gpu(name).name: within("price", price) for name, price in self.price.items()}
             object.__setattr__(self, "price", prices)
         elif self.price is not None:
             within("price", self.price)
@@ -169,13 +169,12 @@ def kept(state, slo):
 def exact_gpus(limit, question):
     """GPUs for the question's rate before rounding up to whole replicas; infinite where the promise is never kept.
 
-        >>> from specmath import Linear, Pair
-        >>> from specmath import hardware
-    from specmath.candidates import Candidate, deployments
-        >>> question = Question(Traffic(8.0, 1, 1), Slo(), "H100")
-        >>> one = deployments(Candidate("none", None, Pair(Linear(0.5, 0)), 0), question.traffic, question.operation)[0]
-        >>> round(exact_gpus(limit(one, Slo()), question), 6)
-        5.0
+    >>> from specmath import Linear, Pair
+    >>>     from specmath.candidates import Candidate, deployments
+    >>> question = Question(Traffic(8.0, 1, 1), Slo(), "H100")
+    >>> one = deployments(Candidate("none", None, Pair(Linear(0.5, 0)), 0), question.traffic, question.operation)[0]
+    >>> round(exact_gpus(limit(one, Slo()), question), 6)
+    5.0
     """
     carried = limit.rate * question.operation.utilisation
     return limit.deployment.candidate.replica_gpus * question.traffic.rate / carried if carried else math.inf

@@ -29,6 +29,7 @@ class Plan:
     choice       the best `Option`: its name, k, tp, gpu; `ranked` has all that keep the promise, from the best
     without      the best that drafts nothing, None where plain decoding keeps no promise
     drafting     the best that drafts, None where none does
+    refused      (name, k, GPUs of a replica, what binds) of all that keeps no promise
     binding      what limits the choice: memory, max batch, measured batches, TPOT, TTFT, E2E, prefill, compute
     switch_off   where the best that drafts stops paying, None where nothing drafts
     schedule     (lowest batch, highest batch, k) of the choice's draft; `hysteresis` has it for a falling batch too
@@ -46,6 +47,7 @@ class Plan:
     cost_per_million: float | None
     binding: str
     ranked: tuple
+    refused: tuple
     ttft: float
     e2e: float
     without: Option | None
@@ -93,6 +95,11 @@ class Plan:
     def max_batch(self):
         """The most sequences that a replica is to run at once."""
         return self.choice.max_batch
+
+    @property
+    def max_context(self):
+        """Tokens of the longest sequence admitted, None for the model's own."""
+        return self.question.operation.max_context
 
     @property
     def capture(self):
@@ -159,6 +166,7 @@ def _plan(limits, question, schedules):
         cost_per_million=choice.cost_per_million,
         binding=choice.binding,
         ranked=ranked,
+        refused=tuple(sorted(_told(limit) for limit in limits if limit.state is None)),
         ttft=choice.ttft,
         e2e=choice.e2e,
         without=next((option for option in ranked if not option.k), None),
@@ -171,6 +179,11 @@ def _plan(limits, question, schedules):
         confidence=_confidence(choice.deployment.candidate),
         question=question,
     )
+
+
+def _told(limit):
+    deployment = limit.deployment
+    return deployment.candidate.name, deployment.k, deployment.candidate.replica_gpus, limit.binding
 
 
 def _schedules(choice, drafting, question, known):

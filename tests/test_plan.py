@@ -1,7 +1,9 @@
 """Capacity planning: against a loop that tries everything, against a worked example, and what must always hold."""
 
 import math
+import re
 from dataclasses import dataclass, replace
+from importlib import import_module
 
 import pytest
 from hypothesis import given, settings
@@ -17,8 +19,11 @@ from specmath import (
     Operation,
     Pair,
     Plan,
+    Positional,
     Ratio,
+    Roofline,
     Slo,
+    Table,
     Traffic,
     load,
     plan,
@@ -314,3 +319,142 @@ def test_a_k_that_is_searched_is_at_least_as_good_as_each_alone():
     whole = plan(replace(DRAFTING, k=range(9)), TRAFFIC, Slo(tpot=0.02), gpu=GPU)
     assert whole.gpus == min(plan(replace(DRAFTING, k=k), TRAFFIC, Slo(tpot=0.02), gpu=GPU).gpus for k in range(1, 9))
     assert math.isfinite(whole.choice.tokens_per_second_per_user)
+
+
+def llama(tp, weights="bf16"):
+    return Candidate("none", None, Pair(Roofline("Llama-3.1-70B", GPU, tp=tp, weights=weights)), 0)
+
+
+LIFTS = {"tp 8": (8,), "fp8 weights": (4, "fp8"), "tp 8 with fp8 weights": (8, "fp8")}
+
+
+def test_what_would_lift_a_promise_that_is_too_tight_was_tried():
+    for tpot in (0.004, 0.006, 0.009, 0.012, 0.015):
+        tight = Slo(tpot=tpot)
+        answer = plan(llama(4), TRAFFIC, tight, gpu=GPU)
+        lifted = {words: isinstance(plan(llama(*to), TRAFFIC, tight, gpu=GPU), Plan) for words, to in LIFTS.items()}
+        for words in ("tp 8", "fp8 weights"):
+            assert lifted[words] == (words in re.split(", | or ", answer.lift))
+        assert lifted["tp 8 with fp8 weights"] == ("tp 8" in answer.lift or "fp8" in answer.lift)
+        promise = float(re.search(r"a promise of ([\d.]+) ms", answer.lift)[1])
+        assert isinstance(plan(llama(4), TRAFFIC, Slo(tpot=promise / 1e3), gpu=GPU), Plan)
+
+
+def test_weights_that_do_not_fit_are_lifted_by_more_gpus():
+    answer = plan(llama(1), TRAFFIC, Slo(tpot=0.1), gpu=GPU)
+    assert answer.binding == "memory"
+    assert "tp 4" in answer.lift
+    assert isinstance(plan(llama(4), TRAFFIC, Slo(tpot=0.1), gpu=GPU), Plan)
+
+
+def test_the_memory_of_a_plan_adds_up():
+    target = Roofline("Llama-3.1-8B", GPU)
+    eagle = Candidate("eagle", 0.7, Pair(target, Roofline(target.shape.head(), GPU).drafting()), 3)
+    found = plan(eagle, TRAFFIC, Slo(), gpu=GPU)
+    memory = found.memory
+    assert found.choice.k == 3
+    assert memory["draft_weights"] > 0
+    assert memory["kv"] == pytest.approx(memory["kv_per_sequence"] * found.batch)
+    assert memory["kv_per_sequence"] * found.max_batch <= memory["kv_room"]
+    used = memory["weights"] + memory["draft_weights"] + memory["reserve"] + memory["kv_room"]
+    assert used == pytest.approx(0.9 * memory["total"])
+    assert plan(replace(eagle, k=0), TRAFFIC, Slo(), gpu=GPU).memory["draft_weights"] == 0
+
+
+def test_a_draft_takes_room_from_the_batch():
+    target, draft = (Roofline(name, GPU) for name in ("Llama-3.1-8B", "Llama-3.2-1B"))
+    long = Traffic(1.0, 30_000, 300)
+    found = plan(Candidate("1B", 0.7, Pair(target, draft), 4, prefill=0.0), long, Slo(), gpu=GPU)
+    assert found.drafting.max_batch < found.without.max_batch
+    assert found.drafting.binding == "memory"
+
+
+CONFIDENCES = {
+    "medium": Pair(Roofline("Llama-3.1-8B", GPU)),
+    "low": Pair(Roofline("Qwen3-30B-A3B", GPU, tp=2)),
+    "high": Pair(Linear(0.015, 8e-5, provenance="measured"), Linear(0.001, 1e-6, provenance="fitted")),
+}
+
+
+@pytest.mark.parametrize("confidence", CONFIDENCES)
+def test_confidence_is_that_of_what_it_rests_on(confidence):
+    found = plan(Candidate("x", 0.5, CONFIDENCES[confidence], 2), Traffic(1.0, 100, 100), Slo(), gpu=GPU)
+    assert found.confidence == confidence
+    assert found.drafting.law == Geometric(0.5)
+
+
+def test_assumed_times_are_trusted_least():
+    assert plan(DRAFTING, TRAFFIC, Slo(), gpu=GPU).confidence == "low"
+    assert plan(DRAFTING, TRAFFIC, Slo(), gpu=GPU).provenance == {
+        "target": "assumed",
+        "draft": "assumed",
+        "law": "Geometric",
+    }
+
+
+def test_every_gpu_has_its_price():
+    pair = [replace(DRAFTING, name="own", cost=Pair(Roofline("Llama-3.1-8B", "A100 80 SXM")), gpus=None), DRAFTING]
+    found = plan(pair, TRAFFIC, Slo(), gpu=GPU, price={"h100": 3.0, "A100 80 SXM": 1.0})
+    for option in found.ranked:
+        price = {GPU: 3.0, "A100 80 SXM": 1.0}[option.gpu]
+        assert option.cost_per_million == pytest.approx(1e6 * option.gpus * price / (3600 * 20 * 300))
+    assert {option.gpu for option in found.ranked} == {GPU, "A100 80 SXM"}
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "trtllm"])
+def test_an_engine_writes_its_flags_from_a_plan(engine):
+    eagle = replace(DRAFTING, method="eagle3", draft="org/eagle", target="org/model", k=range(1, 6))
+    found = plan(eagle, TRAFFIC, Slo(tpot=0.03), gpu=GPU)
+    assert found.choice.k > 0
+    assert "org/eagle" in import_module(f"validate.adapters.{engine}").emit(found)
+
+
+def test_a_step_that_needs_a_captured_graph_is_the_largest_of_the_schedule():
+    found = plan(replace(DRAFTING, k=range(1, 6)), TRAFFIC, Slo(tpot=0.03), gpu=GPU)
+    ks = {batch: found.hysteresis.k(batch) for batch in range(1, found.max_batch + 1)}
+    assert found.capture == max(batch * (k + 1) for batch, k in ks.items())
+
+
+def table(ks, batches):
+    """Measured times of forwards over 1 and k + 1 tokens at these batches."""
+    rows = [(n, batch) for n in {1, *(k + 1 for k in ks)} for batch in batches]
+    seconds = [0.01 + 1e-4 * n * batch for n, batch in rows]
+    n, batch = zip(*rows, strict=True)
+    both = [column * 2 for column in (n, batch)]
+    contexts = [0] * len(rows) + [4096] * len(rows)
+    return Table(*both, contexts, seconds * 2, provenance="measured")
+
+
+def test_what_was_never_measured_is_no_candidate():
+    measured = table((1, 2, 3), (1, 4, 16))
+    curve = Positional((0.8, 0.7))
+    found = plan(Candidate("table", curve, Pair(measured), range(1, 9), prefill=0.01), TRAFFIC, Slo(), gpu=GPU)
+    assert {option.k for option in found.ranked} == {0, 1, 2}
+    assert found.confidence == "high"
+    assert found.max_batch == 16
+    with pytest.raises(ValueError, match="n=6, batch=1: found no measurement"):
+        plan(Candidate("table", 0.5, Pair(measured), 5, prefill=0.01), TRAFFIC, Slo(), gpu=GPU)
+    with pytest.raises(ValueError, match=r"context=5150.0.*: found no measurement"):
+        plan(Candidate("table", 0.5, Pair(measured), 2, prefill=0.01), Traffic(1.0, 5000, 300), Slo(), gpu=GPU)
+
+
+@quick
+@given(st.lists(st.floats(0.005, 0.05), min_size=16, max_size=16), traffics, st.floats(0.01, 0.08))
+def test_jagged_times_never_lead_to_an_option_that_breaks_the_promise(times, traffic, tpot):
+    n, batch, context = ([1, 3] * 16, [b for b in range(1, 9) for _ in range(2)] * 2, [0] * 16 + [4096] * 16)
+    jagged = Pair(Table(n, batch, context, times * 2, provenance="measured"))
+    found = plan(Candidate("jagged", 0.7, jagged, 2, prefill=0.01), traffic, Slo(tpot=tpot), gpu=GPU)
+    for option in found.ranked if isinstance(found, Plan) else ():
+        assert option.tpot <= tpot * (1 + 1e-9)
+        assert option.batch <= option.max_batch <= 8
+
+
+def test_the_batches_that_were_measured_bind_where_more_would_carry_more():
+    found = plan(Candidate("table", 0.5, Pair(table((2,), (1, 4))), 2, prefill=0.0), TRAFFIC, Slo(), gpu=GPU)
+    assert found.binding == "measured batches"
+
+
+def test_what_keeps_no_promise_is_told_with_what_binds():
+    found = plan([DRAFTING, LOOKUP], TRAFFIC, Slo(tpot=0.014), gpu=GPU)
+    assert ("plain", 0, 4, "TPOT") in found.refused
+    assert len(found.refused) + len(found.ranked) == 4

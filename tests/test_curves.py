@@ -1,0 +1,76 @@
+"""Three curves over the load: each point is the station's own steady state, and adaptive k follows the better one."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from specmath import Candidate, Geometric, Linear, Operation, Pair, Slo, Traffic, plan
+from specmath.candidates import Deployment, loaded
+from specmath.curves import adaptive, curves
+from specmath.load import Question
+from specmath.serving import Station, steady
+
+TARGET, SMALL = Linear(0.015, 1.6e-4, 4e-8), Linear(0.002, 1e-6, 1e-9)
+CANDIDATE = Candidate("small", Geometric(0.6), Pair(TARGET, SMALL), (1, 2, 4), gpus=4, prefill=0.005)
+TRAFFIC, SLO = Traffic(20.0, 1000, 300), Slo(tpot=0.03)
+QUESTION = Question(TRAFFIC, SLO, "H100 SXM", operation=Operation(threshold=0.0))
+ONE = Deployment(CANDIDATE, 4, TRAFFIC, QUESTION.operation)
+RATES = np.linspace(0.2, 14, 12)
+
+
+def drawn(deployment=ONE, question=QUESTION, rates=RATES):
+    return {curve.name: curve for curve in curves(deployment, question, rates)}
+
+
+def test_every_point_is_the_steady_state_of_a_station():
+    found = drawn()
+    for name, station in (("plain", ONE.plain().station), ("fixed", ONE.station)):
+        for i, rate in enumerate(RATES):
+            state = steady(station, rate)
+            if rate < station.capacity:
+                assert found[name].tpot[i] == state.tpot
+                assert found[name].batch[i] == state.batch
+            else:
+                assert np.isnan(found[name].e2e[i])
+                assert found[name].goodput[i] == 0
+
+
+def test_goodput_is_the_rate_while_the_promise_is_kept():
+    plain = drawn()["plain"]
+    kept = plain.tpot <= 0.03
+    assert kept.any()
+    assert not kept.all()
+    assert plain.goodput == pytest.approx(np.where(kept, plain.rate, 0))
+
+
+def test_fixed_and_plain_cross_and_adaptive_keeps_to_the_better():
+    found = drawn()
+    ahead = found["fixed"].tpot < found["plain"].tpot
+    assert ahead[0]
+    assert not ahead[np.isfinite(found["fixed"].tpot)][-1]
+    assert np.all(found["adaptive"].tpot[ahead] <= found["fixed"].tpot[ahead] * (1 + 1e-9))
+    late = np.isfinite(found["plain"].tpot)
+    assert np.all(found["adaptive"].tpot[late] <= found["plain"].tpot[late] * (1 + 1e-9))
+
+
+def test_an_adaptive_station_at_one_depth_has_the_latency_of_that_depth():
+    station = ONE.station
+    token = adaptive({0: Station(100 * station.seconds, 1.0, station.prefill, station.output), 4: station}, 0.0)
+    for rate in (0.5, 4.0):
+        one, other = steady(token, rate), steady(station, rate)
+        assert one.tpot == pytest.approx(other.tpot)
+        assert one.batch == pytest.approx(other.batch)
+
+
+def test_by_default_the_load_goes_up_to_what_the_best_carries():
+    found = plan(CANDIDATE, TRAFFIC, SLO, gpu="H100 SXM").curves()
+    most = max(one.station.capacity for one in loaded(ONE).values())
+    assert found[0].rate[0] > 0
+    assert 0.9 * most < found[0].rate[-1] < most * 1.001
+
+
+def test_outputs_of_one_token_have_nothing_to_adapt():
+    short = replace(ONE, traffic=Traffic(1.0, 100, 1))
+    found = drawn(short, replace(QUESTION, traffic=short.traffic), np.array([0.1]))
+    assert found["adaptive"].tpot == found["plain"].tpot == 0
