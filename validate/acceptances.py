@@ -1,4 +1,4 @@
-"""How each draft of a plan is accepted: an alpha, a survival curve, or what profile, fit or run printed. Never assumed."""
+"""How each draft of a plan is accepted: an alpha, a survival curve, what profile, fit or run printed; never assumed."""
 
 import json
 import pathlib
@@ -111,7 +111,9 @@ def _files(drafts, texts):
     """(draft, acceptance) of every draft that the files know."""
     for text in texts:
         name, equals, place = text.rpartition("=")
-        path = pathlib.Path(place if equals and name in {part for d in drafts for part in (d, *d.split(":", 1))} else text)
+        path = pathlib.Path(
+            place if equals and name in {part for d in drafts for part in (d, *d.split(":", 1))} else text
+        )
         wanted = named("acceptance", name, drafts) if str(path) != text else None
         yield from _file(path, drafts, wanted)
 
@@ -138,7 +140,9 @@ def _document(path):
     try:
         document = json.loads(path.read_text())
     except OSError as problem:
-        raise ValueError(f"--acceptance: found no file {path} ({problem.strerror}), expected what --json printed") from None
+        raise ValueError(
+            f"--acceptance: found no file {path} ({problem.strerror}), expected what --json printed"
+        ) from None
     except ValueError:
         document = None
     schema = document.get("schema") if isinstance(document, dict) else None

@@ -94,33 +94,6 @@ class System:
         return replace(roofline, efficiency=found.apply(roofline.efficiency, "sweeps of specmath cost"))
 
 
-@dataclass(frozen=True)
-class Swept:
-    """Forwards as they were measured; prefills, which no sweep has, by the roofline."""
-
-    table: Any
-    roofline: Any
-    provenance: str = "measured"
-
-    @property
-    def tp(self) -> int:
-        """Devices it runs on."""
-        return self.roofline.tp
-
-    @property
-    def gpu(self) -> Gpu:
-        """The device."""
-        return self.roofline.gpu
-
-    def seconds(self, n: Any, *, batch: Any = 1, context: Any = 0) -> Any:
-        """Those of the table."""
-        return self.table.seconds(n, batch=batch, context=context)
-
-    def prefill(self, tokens: float, *, batch: int = 1, context: float = 0) -> float:
-        """Those of the roofline."""
-        return self.roofline.prefill(tokens, batch=batch, context=context)
-
-
 def draft_of(name: str, target: ModelShape) -> Draft:
     """What a name of a draft means; ValueError for one that a plan cannot reckon with."""
     kind, _, rest = name.partition(":")
@@ -157,9 +130,12 @@ def _of(draft: Draft, base: Roofline, system: System, traffic: Traffic, target: 
     for tp in widths:
         model = None if draft.shape is None else system.drafting(draft.shape, base.gpu, tp)
         name = draft.name if len(widths) == 1 else f"{draft.name} (on {tp})"
-        cost = _pair(base, model) if system.costs is None else _swept(draft, base, model, system.costs)
-        said = {"method": draft.method, "draft": draft.id, "target": target}
-        yield Candidate(name, draft.law, cost, draft.depths, memory=Memory.of(base, model), **said)
+        said = {"method": draft.method, "draft": draft.id, "target": target, "memory": Memory.of(base, model)}
+        if system.costs is None:
+            yield Candidate(name, draft.law, _pair(base, model), draft.depths, **said)
+        else:
+            prefill = _prefill(base, traffic)
+            yield Candidate(name, draft.law, system.costs.pair(draft.name), draft.depths, prefill=prefill, **said)
 
 
 def _widths(draft: Draft, base: Roofline, system: System) -> tuple[int, ...]:
@@ -176,7 +152,7 @@ def _pair(base: Roofline, model: Roofline | None) -> Pair:
     return Pair(base, model, overhead=accept)
 
 
-def _swept(draft: Draft, base: Roofline, model: Roofline | None, costs: Costs) -> Pair:
-    pair = costs.pair(draft.name)
-    measured = None if pair.draft is None else Swept(pair.draft, model)
-    return replace(pair, target=Swept(pair.target, base), draft=measured)
+def _prefill(base: Roofline, traffic: Traffic) -> float:
+    """Seconds of a prompt, by the roofline: no sweep has a forward over so many tokens."""
+    new, cached = max(1.0, traffic.prompt * (1 - traffic.cached)), traffic.prompt * traffic.cached
+    return base.prefill(new, context=cached)

@@ -31,12 +31,46 @@ from validate.arguments import (
     numbers,
     sizes,
 )
+from validate.planning_arguments import (
+    Acceptances,
+    Alphas,
+    Arrivals,
+    Cached,
+    Calibrating,
+    Csv,
+    Depths,
+    DraftParallelisms,
+    E2e,
+    Emits,
+    Gpus,
+    MaxBatch,
+    Measured,
+    OfEngine,
+    OfKv,
+    OfWeights,
+    Output,
+    Parallelisms,
+    Percentile,
+    PlanDrafts,
+    PlanTarget,
+    Plot,
+    PriceDate,
+    Prices,
+    Prompt,
+    Rate,
+    Simulating,
+    Survivals,
+    Tpot,
+    Ttft,
+    Utilisation,
+    WhatIfs,
+)
 from validate.usage import USAGE, Once, explained
 
 BUNDLED, LOOKUP = "SmolLM2-135M-Instruct", "lookup"
 NOT_KEPT = ("out", "resume", "as_json")
 BAD_INPUT, INTERRUPTED = 2, 130
-EXIT = {"pass": 0, "fail": 1, "cannot_tell": 3}
+EXIT = {"pass": 0, "fail": 1, "infeasible": 1, "cannot_tell": 3}
 EXTRA = {
     **dict.fromkeys(
         ("torch", "transformers", "gguf", "safetensors", "array_api_compat", "huggingface_hub"), "validate"
@@ -212,6 +246,47 @@ def lossless(
     return EXIT[found["verdict"]]
 
 
+@app.command(cls=Once)
+def plan(
+    context: typer.Context,
+    target: PlanTarget,
+    draft: PlanDrafts,
+    gpu: Gpus,
+    alpha: Alphas = None,
+    survival: Survivals = None,
+    acceptance: Acceptances = None,
+    rate: Rate = None,
+    prompt: Prompt = None,
+    output: Output = None,
+    cached: Cached = 0.0,
+    arrivals: Arrivals = None,
+    ttft: Ttft = None,
+    tpot: Tpot = None,
+    e2e: E2e = None,
+    percentile: Percentile = None,
+    k: Depths = "1-8",
+    tp: Parallelisms = None,
+    draft_tp: DraftParallelisms = None,
+    weights: OfWeights = None,
+    kv: OfKv = "bf16",
+    engine: OfEngine = None,
+    max_batch: MaxBatch = 256,
+    utilisation: Utilisation = 0.8,
+    price: Prices = None,
+    price_date: PriceDate = None,
+    costs: Measured = None,
+    calibrate: Calibrating = None,
+    simulate: Simulating = False,
+    emit: Emits = None,
+    whatif: WhatIfs = None,
+    csv: Csv = None,
+    plot: Plot = None,
+    as_json: Json = False,
+) -> int:
+    """GPUs, dollars, k by load, and the flags to paste."""
+    return _planned(context.params)
+
+
 def _work(command: str, context: typer.Context, out: pathlib.Path | None, resume: pathlib.Path | None) -> None:
     """A run or a profile, unless it is done: what can be judged without a model comes first."""
     from validate import ahead, folder, outcome
@@ -226,6 +301,19 @@ def _work(command: str, context: typer.Context, out: pathlib.Path | None, resume
         prompts = ahead.begun(options)
         found = _loaded(command, options).answer(options, place, prompts)
     _answer(*found, as_json=context.params["as_json"])
+
+
+def _planned(options: Mapping[str, Any]) -> int:
+    """A plan, and its charts where they are asked for."""
+    from validate.commands import plan as command
+
+    document = command.answer(options)
+    if options["plot"] and document["choice"]:
+        from validate import plan_charts
+
+        plan_charts.draw(document, options["plot"])
+    _answer(document, as_json=options["as_json"])
+    return EXIT.get(document["verdict"], 0)
 
 
 def _loaded(command: str, options: Mapping[str, Any]) -> Any:

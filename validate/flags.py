@@ -33,7 +33,9 @@ def engine_of(asked: Sequence[str]) -> str | None:
 def _split(text: str) -> tuple[str, str | None]:
     engine, _, version = text.partition("@")
     if engine not in ENGINES:
-        raise ValueError(f"--emit: found {engine!r}, expected one of {', '.join(ENGINES)}, with @VERSION where it matters")
+        raise ValueError(
+            f"--emit: found {engine!r}, expected one of {', '.join(ENGINES)}, with @VERSION where it matters"
+        )
     return engine, version or None
 
 

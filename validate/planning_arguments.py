@@ -62,7 +62,8 @@ Measured = Annotated[
     pathlib.Path | None, typer.Option("--costs", help="Sweeps of specmath cost on this GPU, in place of the roofline.")
 ]
 Calibrating = Annotated[
-    pathlib.Path | None, typer.Option("--calibrate", help="Sweeps of specmath cost on this GPU, to fit the roofline to.")
+    pathlib.Path | None,
+    typer.Option("--calibrate", help="Sweeps of specmath cost on this GPU, to fit the roofline to."),
 ]
 Simulating = Annotated[bool, typer.Option("--simulate", help="Check the plan by simulating its requests.")]
 Arrivals = Annotated[
@@ -72,7 +73,8 @@ Emits = Annotated[
     list[str] | None, typer.Option("--emit", help="Flags for vllm, sglang, llamacpp or trtllm[@VERSION]; repeat it.")
 ]
 WhatIfs = Annotated[
-    list[str] | None, typer.Option("--whatif", help="The alpha, or draft cost, that pays, or that GPUS do for: alpha:8.")
+    list[str] | None,
+    typer.Option("--whatif", help="The alpha, or draft cost, that pays, or that GPUS do for: alpha:8."),
 ]
 Csv = Annotated[pathlib.Path | None, typer.Option(help="File of all ranked plans to write.")]
 Plot = Annotated[pathlib.Path | None, typer.Option(help="SVG or PNG to draw: the trade, k by batch, latency by load.")]

@@ -1,0 +1,91 @@
+"""A plan as the JSON object of `specmath plan`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from specmath.load import Option
+from specmath.obstacle import Infeasible
+from specmath.planning import Plan
+from validate import plan_numbers as numbers
+from validate.acceptances import Acceptance
+from validate.document import envelope, nulled
+from validate.headroom import warnings
+from validate.plan_verdict import reason, then, verdict
+
+MEASURES = ("gpus", "batch", "tpot", "ttft", "tokens_per_second", "cost_per_million")
+MORE = ("replicas", "exact_gpus", "itl", "e2e", "capacity", "utilisation", "max_batch", "binding")
+RATES = ("tokens_per_second_per_user", "tokens_per_second_per_gpu")
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What stands beside a plan: what was asked, how each draft is accepted, and what was found besides."""
+
+    inputs: Mapping[str, Any]
+    acceptances: Mapping[str, Acceptance]
+    provenance: Mapping[str, Any]
+    flags: Mapping[str, str] = field(default_factory=dict)
+    whatif: Sequence[Mapping[str, Any]] = ()
+    simulation: Mapping[str, Any] | None = None
+
+
+def plan_document(plan: Plan, beside: Beside) -> dict[str, Any]:
+    """The answer with what it rests on; unknown is null."""
+    gain = numbers.interval(plan, _alpha(plan.drafting, beside))
+    found = verdict(plan, gain)
+    shown = plan.drafting or plan.choice
+    step = numbers.step(shown, shown.batch)
+    given = any(acceptance.source == "given" for acceptance in beside.acceptances.values())
+    following = then(plan, found, emitted=list(beside.flags), given=given, target=beside.inputs["target"])
+    return nulled(
+        envelope("plan", found, reason(plan, step), following)
+        | measured(plan.choice)
+        | {"without": plan.without and measured(plan.without), "drafting": plan.drafting and measured(plan.drafting)}
+        | {"gain": gain, "switch_off": plan.switch_off or {"batch": None, "rate": None}}
+        | {"schedule": plan.schedule, "schedule_falling": plan.hysteresis.down, "by_rate": plan.by_rate}
+        | {"ranked": [row(option) for option in plan.ranked], "refused": plan.refused}
+        | {"memory": plan.memory, "headroom": warnings(plan), "step": step}
+        | {"confidence": plan.confidence, "provenance": provenance(plan, beside)}
+        | {"sensitivities": [asdict(one) | {"swing": one.swing} for one in plan.sensitivities()]}
+        | {"curves": numbers.loads(plan.curves() or ()), "pareto": numbers.pareto(plan)}
+        | {"heat": plan.drafting and numbers.heat(plan.drafting)}
+        | {"whatif": beside.whatif, "simulation": beside.simulation, "flags": beside.flags, "inputs": beside.inputs}
+    )
+
+
+def infeasible_document(found: Infeasible, beside: Beside) -> dict[str, Any]:
+    """Nothing keeps the promise: what binds, and what would lift it."""
+    nothing = dict.fromkeys(("choice", *MEASURES, "without", "drafting", "gain", "simulation"))
+    return nulled(
+        envelope("plan", "infeasible", found.reason, f"{found.lift}")
+        | nothing
+        | {"binding": found.binding, "least": found.value, "lift": found.lift}
+        | {"switch_off": {"batch": None, "rate": None}, "schedule": [], "ranked": [], "memory": {}}
+        | {"provenance": beside.provenance, "flags": {}, "whatif": beside.whatif, "inputs": beside.inputs}
+    )
+
+
+def measured(option: Option) -> dict[str, Any]:
+    """One option: what it is, and how it runs."""
+    choice = {"draft": option.name if option.k else None, "k": option.k, "tp": option.tp, "gpu": option.gpu}
+    values = {name: getattr(option, name) for name in (*MEASURES, *MORE, *RATES)}
+    return {"choice": choice, **values, "prefill_share": option.state.prefill_share}
+
+
+def row(option: Option) -> dict[str, Any]:
+    """The same, flat."""
+    found = measured(option)
+    return {**found.pop("choice"), **found}
+
+
+def provenance(plan: Plan, beside: Beside) -> dict[str, Any]:
+    """Where times, acceptance and price are from."""
+    known = {name: acceptance.source for name, acceptance in beside.acceptances.items()}
+    return {**plan.provenance, **beside.provenance, "acceptance": known}
+
+
+def _alpha(option: Option | None, beside: Beside) -> Mapping[str, Any] | None:
+    """alpha with its interval of the draft of an option."""
+    names = [name for name in beside.acceptances if option and option.name.startswith(name)]
+    return beside.acceptances[max(names, key=len)].alpha if names else None
