@@ -1,0 +1,248 @@
+"""The words of a plan: its answer, and the sections below it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from validate.document import significant, times
+from validate.plan_verdict import PARTS
+from validate.words import UNKNOWN, WORDS, Section, flat, interval, milliseconds, percent
+
+SHOWN, GIGA = 10, 1e9
+STEPS = {"attention": "matrices of attention", "kv": "KV cache", "mlp": "MLP", "lm_head": "output matrix"}
+STEPS |= {"allreduce": "all-reduces", "kernels": "small kernels", "accepting": "accepting", "forward": "forward"}
+Document = Mapping[str, Any]
+
+
+def headline(document: Document) -> str:
+    """The verdict, the GPUs with and without, the gain, and dollars where there is a price."""
+    word, chosen = WORDS[document["verdict"]], document["choice"]
+    if chosen is None:
+        return f"{word}: {document['binding']} stands in the way"
+    mine = document["drafting"] or document
+    return f"{word} {_named(mine['choice'])}: {_gpus(document, mine)}{_gain(document)}{_dollars(document, mine)}"
+
+
+def sections(document: Document) -> list[Section]:
+    """Everything below the opening."""
+    if document["choice"] is None:
+        return [*_whatif(document), *_rests(document)]
+    return [
+        _answer(document),
+        _step(document),
+        *_memory(document),
+        _schedule(document),
+        _ranked(document["ranked"]),
+        _sensitivities(document),
+        *_loads(document),
+        *_whatif(document),
+        *_simulation(document),
+        *_rests(document),
+        *(Section(f"Flags of {engine}", tuple(text.splitlines())) for engine, text in document["flags"].items()),
+    ]
+
+
+def _named(choice: Mapping[str, Any]) -> str:
+    return f"{choice['draft']} with k = {choice['k']}" if choice["k"] else "plain decoding"
+
+
+def _gpus(document: Document, mine: Document) -> str:
+    place, without = f"{mine['choice']['gpu']}, tp {mine['choice']['tp']}", document["without"]
+    if not mine["choice"]["k"]:
+        return f"plain decoding takes {mine['gpus']} GPUs ({place}), no draft keeps the promise"
+    instead = f"instead of {without['gpus']}" if without else "where plain decoding keeps no promise"
+    return f"{mine['gpus']} GPUs {instead} ({place})"
+
+
+def _gain(document: Document) -> str:
+    return f", {interval(document['gain'], 'x')} the requests per GPU" if document["gain"] else ""
+
+
+def _dollars(document: Document, mine: Document) -> str:
+    if mine["cost_per_million"] is None:
+        return ""
+    without = document["without"] if mine["choice"]["k"] else None
+    instead = f" instead of {_money(without['cost_per_million'])}" if without else ""
+    return f", {_money(mine['cost_per_million'])}{instead} per million tokens"
+
+
+def _money(dollars: float | None) -> str:
+    return UNKNOWN if dollars is None else f"${dollars:.2f}"
+
+
+ROWS: Sequence[tuple[str, Any]] = (
+    ("draft", lambda one: one["choice"]["draft"] or "none"),
+    ("k", lambda one: str(one["choice"]["k"])),
+    ("GPUs", lambda one: f"{one['gpus']} ({one['replicas']} replicas of {one['choice']['tp']} {one['choice']['gpu']})"),
+    ("$ per million tokens", lambda one: _money(one["cost_per_million"])),
+    ("requests/s that a replica carries", lambda one: significant(one["capacity"])),
+    ("what bounds that", lambda one: one["binding"]),
+    ("sequences at work", lambda one: significant(one["batch"])),
+    ("TPOT [ms]", lambda one: milliseconds(one["tpot"])),
+    ("gap between deliveries [ms]", lambda one: milliseconds(one["itl"])),
+    ("TTFT [ms]", lambda one: milliseconds(one["ttft"])),
+    ("whole request [s]", lambda one: significant(one["e2e"])),
+    ("tokens/s of the fleet", lambda one: significant(one["tokens_per_second"])),
+    ("tokens/s per user, per GPU", lambda one: " , ".join(significant(one[rate]) for rate in RATES)),
+    ("share of time in prefills", lambda one: percent(one["prefill_share"], "")),
+)
+RATES = ("tokens_per_second_per_user", "tokens_per_second_per_gpu")
+
+
+def _answer(document: Document) -> Section:
+    """With and without speculation side by side."""
+    sides = {"with": document["drafting"], "without": document["without"]}
+    shown = {name: side for name, side in sides.items() if side}
+    rows = tuple((name, *(words(side) for side in shown.values())) for name, words in ROWS)
+    return Section("With and without speculation", (), ("", *shown), rows, (_off(document), _confidence(document)))
+
+
+def _off(document: Document) -> str:
+    off = document["switch_off"]
+    if document["drafting"] is None:
+        return "Nothing that drafts keeps the promise."
+    if off["batch"] is None:
+        return "It pays up to the largest batch: there is no load to switch it off at."
+    if not off["batch"]:
+        return "It pays at no batch."
+    rate = "" if off["rate"] is None else f", which is {significant(off['rate'])} requests/s of a replica"
+    return f"With k = {document['drafting']['choice']['k']} throughout, switch it off above batch {off['batch']:.0f}{rate}."
+
+
+def _confidence(document: Document) -> str:
+    kinds: dict[str, list[str]] = {}
+    for name, origin in document["provenance"]["times"].items():
+        kinds.setdefault(origin["kind"], []).append(name)
+    told = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items())
+    acceptance = ", ".join(f"{name} {source}" for name, source in document["provenance"]["acceptance"].items())
+    return f"Confidence: {document['confidence']}. Times of kernels {told}. Acceptance: {acceptance}."
+
+
+def _step(document: Document) -> Section:
+    """A plain step and a round at the same batch, by part."""
+    step = document["step"]
+    plain, spec = step["plain"], step["round"] or {}
+    names = [name for name in PARTS if plain.get(name) or spec.get(name)]
+    columns = [plain, spec] if spec else [plain]
+    rows = tuple((STEPS.get(name, name), *(cell for one in columns for cell in _part(one, name))) for name in names)
+    total = ("all", *(cell for one in columns for cell in (milliseconds(sum(one.values())), "")))
+    heads = ("", "plain step [ms]", "") + ((f"round of k = {step['k']} [ms]", "") if spec else ())
+    before = f"At batch {step['batch']:.0f} and {step['context']:.0f} tokens of context."
+    after = (f"A round emits {step['tokens']:.2f} tokens of each sequence.",) if spec else ()
+    return Section("Where a step goes", (before,), heads, (*rows, total), after)
+
+
+def _part(parts: Mapping[str, float], name: str) -> tuple[str, str]:
+    seconds = parts.get(name, 0.0)
+    return milliseconds(seconds), percent(seconds / sum(parts.values()), "")
+
+
+def _memory(document: Document) -> list[Section]:
+    memory, warned = document["memory"], tuple(document["headroom"])
+    if not memory:
+        return [Section("Memory", warned)] if warned else []
+    names = {
+        "weights": "weights",
+        "draft_weights": "weights of the draft",
+        "reserve": "reserve of the engine",
+        "kv": f"KV cache of {document['batch']:.1f} sequences",
+        "headroom": "left for more sequences",
+        "total": "memory",
+    }
+    rows = tuple((words, f"{memory[name] / GIGA:.1f} GB") for name, words in names.items())
+    each = f"A sequence takes {memory['kv_per_sequence'] / 1e6:.0f} MB, so that {_most(memory)} fit."
+    return [Section("Memory of a GPU", (), ("", ""), rows, (each, *warned))]
+
+
+def _most(memory: Mapping[str, float]) -> str:
+    return f"{memory['kv_room'] // memory['kv_per_sequence']:.0f}" if memory["kv_per_sequence"] else "any number"
+
+
+def _schedule(document: Document) -> Section:
+    """k by batch, rising and falling."""
+    rows = tuple((f"{low} to {high}", str(k)) for low, high, k in document["schedule"])
+    falling = ", ".join(f"{k} from {high} down to {low}" for low, high, k in reversed(document["schedule_falling"]))
+    after = f"For a batch that falls, so that k does not swing to and fro: {falling}."
+    return Section("k by batch", (), ("sequences", "k"), rows, (after,))
+
+
+def _ranked(ranked: Sequence[Mapping[str, Any]]) -> Section:
+    columns = ("draft", "k", "tp", "GPU", "GPUs", "batch", "TPOT [ms]", "TTFT [ms]", "tokens/s per user", "per GPU")
+    rows = tuple((*_option(one), _money(one["cost_per_million"]), one["binding"]) for one in ranked[:SHOWN])
+    left = len(ranked) - SHOWN
+    after = (f"{left} more keep the promise: --json or --csv has them.",) if left > 0 else ()
+    return Section("All that keeps the promise, from the best", (), (*columns, "$/M", "bound by"), rows, after)
+
+
+def _option(one: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        one["draft"] or "none",
+        str(one["k"]),
+        str(one["tp"]),
+        one["gpu"],
+        str(one["gpus"]),
+        significant(one["batch"]),
+        milliseconds(one["tpot"]),
+        milliseconds(one["ttft"]),
+        *(significant(one[rate]) for rate in RATES),
+    )
+
+
+def _sensitivities(document: Document) -> Section:
+    found = document["sensitivities"]
+    rows = tuple((one["name"], *(significant(one[end]) for end in ("low", "base", "high"))) for one in found)
+    unit = found[0]["unit"] if found else ""
+    before = f"In {unit}, before rounding up to whole replicas; unknown where the promise breaks."
+    return Section("What it hangs on", (before,), ("", "10% less", "as it is", "10% more"), rows)
+
+
+def _loads(document: Document) -> list[Section]:
+    """TPOT of one replica without drafting, at one depth and with k by batch, at a few loads."""
+    curves = {one["name"]: one for one in document["curves"]}
+    if not curves:
+        return []
+    rates = next(iter(curves.values()))["rate"]
+    places = range(len(rates) // 6 - 1, len(rates), max(1, len(rates) // 6))
+    rows = tuple((significant(rates[i]), *(milliseconds(one["tpot"][i]) for one in curves.values())) for i in places)
+    heads = ("requests/s of a replica", *(f"{name}, TPOT [ms]" for name in curves))
+    return [Section("By load", (), heads, rows, ("Unknown where a replica is overloaded.",))]
+
+
+def _whatif(document: Document) -> list[Section]:
+    rows = tuple(
+        (f"{one['draft']} (tp {one['tp']} {one['gpu']})", _question(one), *_needed(one)) for one in document["whatif"]
+    )
+    return [Section("What it would take", (), ("draft", "", "needed", "k"), rows)] if rows else []
+
+
+def _question(one: Mapping[str, Any]) -> str:
+    aim = f"for {one['gpus']} GPUs" if one["gpus"] else "to break even"
+    return f"{'alpha' if one['what'] == 'alpha' else 'times its cost, at most,'} {aim}"
+
+
+def _needed(one: Mapping[str, Any]) -> tuple[str, str]:
+    return ("nothing would do", "") if one["k"] is None else (significant(one["value"]), str(one["k"]))
+
+
+def _simulation(document: Document) -> list[Section]:
+    found = document["simulation"]
+    if not found:
+        return []
+    rows = tuple(
+        (name, *(milliseconds(one[at]) for at in ("predicted", "mean", "p50", "p95", "p99")))
+        for name, one in found["latency"].items()
+    )
+    columns = ("[ms]", "predicted mean", "simulated mean", "p50", "p95", "p99")
+    return [Section("Simulated", (found["what"],), columns, rows)]
+
+
+def _rests(document: Document) -> list[Section]:
+    origin = document["provenance"]
+    rows = [("model", f"{origin['shape']['source']} ({origin['shape']['trust']})")]
+    rows += [(gpu, sources.get("bandwidth", UNKNOWN)) for gpu, sources in origin["gpus"].items()]
+    rows += [(f"time: {name}", f"{found['kind']}; {found['source']}") for name, found in origin["times"].items()]
+    rows += [
+        (f"price of {gpu}", f"${p['dollars_per_hour']:g} per hour, {p['date']}, {p['source']}")
+        for gpu, p in (origin["price"] or {}).items()
+    ]
+    inputs = {name: value for name, value in document["inputs"].items() if value is not None}
+    return [Section("What it rests on", (flat(inputs),), ("", ""), tuple(rows))]
