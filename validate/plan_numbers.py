@@ -14,7 +14,7 @@ from specmath.planning import Plan
 from specmath.schedule import token_seconds
 from specmath.varied import tilted
 
-LOADS, SPAN = 24, 40
+LOADS, BY = 24, 4  # points of a curve; batches from one power of 2 to the next
 COLUMNS = ("rate", "batch", "tpot", "ttft", "e2e", "goodput")
 
 
@@ -38,7 +38,7 @@ def heat(option: Option) -> dict[str, Any]:
     stations = {k: one.station for k, one in loaded(option.deployment).items() if k and one.station is not None}
     plain = token_seconds(option.deployment.plain().station)
     most = min(len(plain), max(map(len, map(token_seconds, stations.values()))))
-    batches = sorted({round(b) for b in np.geomspace(1, most, SPAN)})
+    batches = sorted({round(b) for b in 2.0 ** np.arange(0, np.log2(most), 1 / BY)} | {most})
     rows = {k: token_seconds(station) for k, station in stations.items()}
     gain = [[float(plain[b - 1] / row[b - 1]) if b <= len(row) else None for b in batches] for row in rows.values()]
     return {"draft": option.name, "batches": batches, "k": list(rows), "gain": gain}

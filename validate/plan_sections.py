@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from validate.document import significant, times
+from validate.document import significant
 from validate.plan_verdict import PARTS
 from validate.words import UNKNOWN, WORDS, Section, flat, interval, milliseconds, percent
 
@@ -105,7 +105,8 @@ def _off(document: Document) -> str:
     if not off["batch"]:
         return "It pays at no batch."
     rate = "" if off["rate"] is None else f", which is {significant(off['rate'])} requests/s of a replica"
-    return f"With k = {document['drafting']['choice']['k']} throughout, switch it off above batch {off['batch']:.0f}{rate}."
+    k = document["drafting"]["choice"]["k"]
+    return f"With k = {k} throughout, switch it off above batch {off['batch']:.0f}{rate}."
 
 
 def _confidence(document: Document) -> str:
