@@ -2,7 +2,7 @@
 
 import sys
 
-from bench import acceptor, cells, decoding, grid, plan, products, profile, replay, startup, trees
+from bench import acceptor, cells, decoding, grid, plan, products, profile, published, replay, startup, trees
 
 BENCHES = {
     "startup": startup.main,
@@ -14,6 +14,7 @@ BENCHES = {
     "products": products.main,
     "decoding": decoding.main,
     "acceptor": acceptor.main,
+    "published": published.main,
     "cells": cells.main,
 }
 

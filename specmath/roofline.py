@@ -78,9 +78,9 @@ def _chances(weights, active):
 class Roofline:
     """A forward in seconds by the roofline of a model's shape (or name) on tp GPUs (or their name).
 
-    weights and kv are precisions; efficiency defaults to the measured kernels of that GPU and vLLM's host time. batch
-    and context may be arrays, and real: a mean over time. Raises ValueError where tp does not divide the heads, or the
-    GPU lacks the units.
+    weights and kv are precisions; weights that the GPU has no units for are multiplied in bf16, as engines do.
+    efficiency defaults to the measured kernels of that GPU and vLLM's host time. batch and context may be arrays, and
+    real: a mean over time. Raises ValueError where tp does not divide the heads.
 
     >>> step = Roofline("Llama-3.1-70B", "H100 SXM", tp=4).seconds(1, context=2048)
     >>> 0.015 < step < 0.025
@@ -104,7 +104,7 @@ class Roofline:
         if not shape.mla and tp % shape.kv_heads and shape.kv_heads % tp:
             held = f"{shape.kv_heads} KV heads of {shape.name}"
             raise ValueError(f"tp: found {tp}, expected a divisor or a multiple of the {held}")
-        self.gpu.flops(self.weights)
+        precision(self.weights)
         precision(self.kv)
         if self.efficiency is None:
             object.__setattr__(self, "efficiency", efficiency(self.gpu, self.weights, tp=tp))
@@ -202,8 +202,11 @@ class Roofline:
         reached = self.efficiency.product if form.name == self.weights else self.efficiency.head
         read = (parameters if stored is None else stored) * form.bytes
         memory = read / (self.tp * self.gpu.bandwidth * reached.bandwidth)
-        compute = 2.0 * parameters * tokens / (self.tp * self.gpu.flops(form) * reached.flops)
+        compute = 2.0 * parameters * tokens / (self.tp * self._flops(form) * reached.flops)
         return products * reached.fixed + smooth_maximum(memory, compute, self.efficiency.sharpness)
+
+    def _flops(self, form):
+        return getattr(self.gpu, form.compute, None) or self.gpu.bf16
 
     def _experts(self, tokens, routed):
         """The MLP of a layer with experts: those that the tokens touch are read, the shared ones always."""

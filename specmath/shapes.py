@@ -60,6 +60,12 @@ def precision(name) -> Precision:
     return PRECISIONS[name]
 
 
+def _count(name, value, low):
+    if isinstance(value, bool):
+        raise ValueError(f"{name}: found {value}, expected an integer >= {low}")
+    return whole(name, value, low)
+
+
 @dataclass(frozen=True)
 class ModelShape:
     """Layers, widths and heads of a causal language model.
@@ -109,7 +115,7 @@ class ModelShape:
         for field in fields(self):
             if field.type is int:
                 low = 1 if field.name in ("layers", "hidden", "heads", "vocab") else 0
-                object.__setattr__(self, field.name, whole(field.name, getattr(self, field.name), low))
+                object.__setattr__(self, field.name, _count(field.name, getattr(self, field.name), low))
         precision(self.weights)
         if self.mla:
             object.__setattr__(self, "kv_heads", 1)

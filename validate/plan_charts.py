@@ -11,7 +11,7 @@ from validate.charts import COLOURS, NEUTRAL, panels, rendered
 
 HEIGHTS = (3.3, 2.5, 3.1)
 PLAIN, STYLES = "no drafts", ("-", "--", ":", "-.")
-LABELS = {"plain": (0.85, (-4, 2), "right"), "fixed": (0.6, (-4, 2), "right"), "adaptive": (0.5, (6, -6), "left")}
+LABELS = {"plain": (0.6, (-4, 2), "right"), "fixed": (0.45, (-4, 2), "right"), "adaptive": (0.45, (6, -6), "left")}
 ARMS = {"plain": PLAIN, "fixed": "k = {k}", "adaptive": "k by batch"}
 TICKS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 GAINS = (0.1, 0.2, 0.33, 0.5, 0.75, 1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
@@ -64,7 +64,8 @@ def heat(axes: Any, document: Document) -> None:
     spread, places = max(map(abs, known)), range(len(batches))
     mesh = axes.pcolormesh(places, range(len(depths)), gain, cmap="RdBu", vmin=-spread, vmax=spread)
     if len(depths) > 1 and len(batches) > 1:
-        axes.contour(places, range(len(depths)), gain, levels=[0.0], colors="black", linewidths=1.2)
+        pays = axes.contour(places, range(len(depths)), gain, levels=[0.0], colors="black", linewidths=1.2)
+        axes.clabel(pays, fmt="1x", fontsize=7)
     chosen = [_row(document["schedule"], batch, depths) for batch in batches]
     axes.step(places, chosen, where="mid", color="#E69F00", linewidth=1.6)
     shown = [i for i in places if batches[i] in TICKS]
@@ -94,7 +95,7 @@ def load(axes: Any, document: Document) -> None:
         axes.axhline(1e3 * promised, color=NEUTRAL, linewidth=0.8, linestyle=":")
         right = axes.get_yaxis_transform()
         words = f"promised: {1e3 * promised:.3g} ms"
-        axes.text(1.0, 1e3 * promised, words, transform=right, fontsize=7, color=NEUTRAL, ha="right", va="bottom")
+        axes.text(1.0, 1e3 * promised, words, transform=right, fontsize=7, color=NEUTRAL, ha="right", va="bottom", bbox=GROUND)
     if document["switch_off"]["rate"]:
         _cross(axes, document, k)
     axes.set_xlabel("requests/s of a replica", fontsize=8)
