@@ -10,6 +10,7 @@ through `estimate`, `fit` and `select`, decisions through `decide` and `prompts_
 that `warp` makes from logits, for any array library. Beside them stand the modules `regimes` (early exit, one-shot
 heads, adaptive stopping, overlap, cascades), `divergence` (from probabilities to alpha), `siblings` (several drafts
 at one position) and `simulate`. Shapes of models and devices (`ModelShape`, `Gpu`) are in `hardware`.
+`plan` sizes a fleet: every `Candidate` under a `Traffic` and an `Slo`, as a ranked `Plan`, or `Infeasible`.
 
 numpy is all that is imported at first; the rest comes when it is asked for.
 """

@@ -20,6 +20,7 @@ from specmath.serving import NO_TAXES, Station, Taxes, Traffic
 from specmath.speedup import evaluate
 
 PLAIN = "plain"
+LESS = 1e-3  # of what is completed: a loss below it is none
 MEASURE = "measure it with `specmath profile` or `specmath run`, or read a server's with `specmath fit`"
 
 
@@ -155,8 +156,9 @@ class Deployment:
     @cached_property
     def held(self):
         """The station with the batch held where it completes most: beyond a captured graph more would be less."""
-        peak = int(np.argmax(self.station.completions)) + 1
-        return self.station if peak == self.station.max_batch else self.station.capped(peak)
+        done = self.station.completions
+        peak = int(np.argmax(done))
+        return self.station.capped(peak + 1) if done[peak] > (1 + LESS) * done[-1] else self.station
 
     def plain(self):
         """The same replica without the draft."""

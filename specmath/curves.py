@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from specmath.candidates import loaded
-from specmath.load import kept
 from specmath.schedule import by_batch
 from specmath.serving import Overloaded, Station, steady
 
@@ -18,8 +17,8 @@ COLUMNS = ("batch", "tpot", "ttft", "e2e", "goodput")
 class Curve:
     """One replica over its load: arrays by rate [req/s], NaN where it is overloaded (its goodput then 0).
 
-    batch is the mean number at work, tpot, ttft and e2e mean seconds, goodput the requests per second that keep the
-    promise.
+    batch is the mean number at work, tpot, ttft and e2e mean seconds, goodput the requests per second each
+    of which keeps every promise (`serving.goodput`).
     """
 
     name: str
@@ -57,8 +56,8 @@ def curve(name, station, rates, slo):
 def adaptive(stations, threshold):
     """A station that runs at every batch the k of the schedule: its iterations are those of a token, not of a round.
 
-    Batch, TPOT and capacity are exact for that; the gap between deliveries is not, and of a first token the wait for
-    the running round is understated by a part of it.
+    Batch, TPOT and capacity are those of the k in force; the gap between deliveries is not, and of a first token the
+    wait for the running round is understated by a part of it.
     """
     schedule = by_batch(stations, threshold)
     output = stations[0].output
@@ -73,4 +72,5 @@ def adaptive(stations, threshold):
 def _point(state, slo):
     if isinstance(state, Overloaded):
         return (np.nan,) * 4 + (0.0,)
-    return state.batch, state.tpot, state.ttft, state.e2e, state.rate * kept(state, slo)
+    keeping = float(np.mean(state.requests.keeps(slo)))
+    return state.batch, state.tpot, state.ttft, state.e2e, state.rate * keeping

@@ -16,7 +16,6 @@ from specmath.hardware import gpu
 from specmath.serving import Slo, Steady, Traffic, capacity, steady, strain
 
 HOUR, MILLION = 3600.0, 1e6
-PROMISES = {"TPOT": "tpot", "TTFT": "ttft", "E2E": "e2e"}
 BOUND = 0.1  # a batch binds where one percent more of it would complete a tenth of a percent more
 
 
@@ -156,8 +155,8 @@ def limit(deployment, slo):
 
 def strained(state, slo):
     """(name, seconds, seconds promised) of the promise that is closest to its limit, or furthest beyond it."""
-    promised = {name: getattr(slo, key) for name, key in PROMISES.items() if getattr(slo, key) is not None}
-    found = [(name, getattr(state, PROMISES[name]), most) for name, most in promised.items()]
+    seconds = state if slo.percentile is None else state.at(slo.percentile)
+    found = [(name.upper(), getattr(seconds, name), most) for name, most in slo.promises]
     return max(found, key=lambda entry: entry[1] / entry[2], default=("none", 0.0, math.inf))
 
 

@@ -142,6 +142,22 @@ class BirthDeath:
         return np.append(self.completions, np.full(self.room or 0, self.completions[-1]))
 
 
+def wait_factor(servers, load, variation):
+    """Mean wait with service times of this squared coefficient of variation, over that with exponential ones.
+
+        variation + (1 - variation) D,   D = (1 + (1 - load) (c - 1) (sqrt(4 + 5 c) - 2) / (16 load c)) / 2 <= 1
+
+    Exact for one server (Pollaczek and Khinchine: (1 + variation) / 2), else an approximation: Cosmetatos 1976 for
+    service times that are all alike, Kimura's survey (1994) for the line between the two.
+
+    >>> wait_factor(1, 0.5, 0.0), wait_factor(8, 0.5, 1.0)
+    (0.5, 1.0)
+    """
+    c = servers
+    more = (1 - load) * (c - 1) * (math.sqrt(4 + 5 * c) - 2) / (16 * load * c) if load > 0 else math.inf
+    return variation + (1 - variation) * min(1.0, (1 + more) / 2)
+
+
 def _weights(rate, paces):
     """The law but for its total, the largest being 1, computed in logarithms: [.., n]."""
     with np.errstate(divide="ignore"):

@@ -1,92 +1,46 @@
 """Under traffic: what a replica that decodes continuously in batches does to latency, with and without speculation.
 
-Each request takes the replica `prefill` seconds alone and then, in a batch of b, its share of every iteration:
+Each request takes the replica `prefill` seconds for itself and shares rounds + 1 iterations, its prefill's included,
+with the rest of the batch. With b places taken, of which one in rounds + 1 is in its prefill,
 
-    completions(b) = 1 / (prefill + rounds * seconds(b) / b)        rate = completions(b): Little's law
+    completions(b) = b / (b prefill + (rounds + 1) seconds)        rate = completions(b): Little's law
 
-The number present is a birth-death chain at that pace (`queueing`), which has the mean batch, the wait for a place
-and how all of it varies; `events` simulates the same station iteration by iteration.
+is the load fixed point. `steady` goes on from there: how many places are taken is a birth-death chain (`queueing`),
+and a request's stay has phases (`stay`). `events` simulates the same station iteration by iteration.
 """
 
 import math
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.special import betaincinv
 
+from specmath.acceptance import BetaGeometric, Geometric, Law
 from specmath.draft import Chain, plain, shown, whole, within
-from specmath.queueing import BirthDeath
+from specmath.law import ROUNDING
 from specmath.speedup import evaluate
+from specmath.steady import Overloaded, Steady, capacity, closed_loop, goodput, steady, strain
+from specmath.tails import falls
+from specmath.traffic import Slo, Taxes, Traffic
 
-
-@dataclass(frozen=True)
-class Traffic:
-    """Requests a second, and the mean tokens of a prompt and of an output; `cached` is the share of a prompt's
-    tokens whose keys and values are already there (prefix cache).
-
-    >>> Traffic(8.0, 1000, 300).context
-    1150.0
-    """
-
-    rate: float
-    prompt: float
-    output: float
-    _: KW_ONLY
-    cached: float = 0.0
-
-    def __post_init__(self):
-        for name, low, high in (
-            ("rate", 0, math.inf),
-            ("prompt", 1, math.inf),
-            ("output", 1, math.inf),
-            ("cached", 0, 1),
-        ):
-            within(name, getattr(self, name), low, high)
-
-    @property
-    def context(self):
-        """Mean tokens behind a sequence while it is decoded: its prompt and half of its output."""
-        return self.prompt + self.output / 2
-
-
-@dataclass(frozen=True)
-class Slo:
-    """Promised seconds: to the first token, per output token after it, of the whole request; None promises nothing.
-
-    percentile None holds the means to them, .95 the 95th percentile of the requests.
-    """
-
-    ttft: float | None = None
-    tpot: float | None = None
-    _: KW_ONLY
-    e2e: float | None = None
-    percentile: float | None = None
-
-    def __post_init__(self):
-        for name in ("ttft", "tpot", "e2e"):
-            if getattr(self, name) is not None and not within(name, getattr(self, name)) > 0:
-                raise ValueError(f"{name}: found 0, expected seconds above 0, or None for no promise")
-        if self.percentile is not None and not 0 < within("percentile", self.percentile, 0, 1) < 1:
-            raise ValueError(f"percentile: found {self.percentile}, expected a number inside (0, 1), such as .95")
-
-
-@dataclass(frozen=True)
-class Taxes:
-    """What an engine pays for having speculation switched on: `idle` seconds and `idle_share` of a step in every
-    step that drafts nothing, and the share `cache_lost` of its prefix-cache hits.
-    """
-
-    idle: float = 0.0
-    idle_share: float = 0.0
-    cache_lost: float = 0.0
-
-    def __post_init__(self):
-        for name, high in (("idle", math.inf), ("idle_share", math.inf), ("cache_lost", 1)):
-            within(name, getattr(self, name), 0, high)
-
+__all__ = [
+    "Overloaded",
+    "Slo",
+    "Station",
+    "Steady",
+    "Taxes",
+    "Traffic",
+    "capacity",
+    "closed_loop",
+    "goodput",
+    "steady",
+    "strain",
+]
 
 NO_TAXES = Taxes()
+KINDS = 32  # of prompts, where each has its own alpha
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +51,15 @@ class Station:
     tau        tokens of a sequence per iteration
     prefill    seconds that the prefill of one request adds to an iteration
     output     mean tokens of a request, the first of which its prefill gives
-    survival   S_0 = 1, S_1, .. of the accepted length, one row or one per kind of prompt; None: always tau tokens
+    survival   S_0 = 1, S_1, .. of the accepted length; several rows are as many kinds of prompts, equally frequent;
+               None: tau tokens, as evenly as can be
+    variation  squared coefficient of variation of the outputs' lengths
     binding    what bounds the batch, in words
+
+    ValueError for times that are not finite and above 0, tau or output below 1, and a prefill below 0.
+
+    >>> Station([0.5, 0.625], 1.0, 0.25, 9, variation=0).rounds
+    8.0
     """
 
     seconds: Any
@@ -107,20 +68,15 @@ class Station:
     output: float
     _: KW_ONLY
     survival: Any = None
+    variation: float = 1.0
     binding: str = "max_batch"
 
     def __post_init__(self):
-        seconds = np.array(self.seconds, dtype=float)
-        if seconds.ndim != 1 or not seconds.size:
-            raise ValueError(f"seconds: found {shown(seconds)}, expected one time for each batch, from 1 on")
-        good = (seconds > 0) & (seconds < math.inf)
-        if not good.all():
-            i = int(np.argmin(good))
-            raise ValueError(f"seconds[{i}]: found {seconds[i]}, expected a finite time above 0")
-        seconds.setflags(write=False)
-        object.__setattr__(self, "seconds", seconds)
-        for name, low in (("tau", 1), ("prefill", 0), ("output", 1)):
+        object.__setattr__(self, "seconds", _times(self.seconds))
+        for name, low in (("tau", 1), ("prefill", 0), ("output", 1), ("variation", 0)):
             object.__setattr__(self, name, plain(within(name, getattr(self, name), low)))
+        if self.survival is not None:
+            object.__setattr__(self, "survival", _curves(self.survival, self.tau))
 
     @classmethod
     def of(cls, cost, law, k, traffic, *, max_batch, prefill=None, taxes=NO_TAXES):
@@ -132,13 +88,13 @@ class Station:
         batches measured are known; between two of them it is linear, and beyond the last nothing runs.
         """
         k, max_batch = Chain(k).k, whole("max_batch", max_batch, 1)
-        batches = np.arange(1, max_batch + 1)
+        at = {"batch": np.arange(1, max_batch + 1), "context": traffic.context}
         if k:
-            times = evaluate(law, Chain(k), cost, batch=batches, context=traffic.context).round_time
+            law = law if isinstance(law, Law) else Geometric(law)
+            times = evaluate(law, Chain(k), cost, **at).round_time
         else:
-            step = cost.step(batch=batches, context=traffic.context)
-            times = np.asarray(step, dtype=float) * (1 + taxes.idle_share) + taxes.idle
-        seconds = _between(np.broadcast_to(np.asarray(times, dtype=float), batches.shape))
+            times = np.asarray(cost.step(**at), dtype=float) * (1 + taxes.idle_share) + taxes.idle
+        seconds = _between(np.broadcast_to(np.asarray(times, dtype=float), (max_batch,)))
         if prefill is None:
             prefill = _prefill(cost, k, traffic, traffic.cached * (1 - taxes.cache_lost))
         return cls(
@@ -146,7 +102,8 @@ class Station:
             _tau(law, k) if k else 1.0,
             prefill,
             traffic.output,
-            survival=np.asarray(law.curve(k), dtype=float) if k and hasattr(law, "curve") else None,
+            survival=_kinds(law, k) if k else None,
+            variation=traffic.variation,
             binding="max_batch" if len(seconds) == max_batch else "measured batches",
         )
 
@@ -156,172 +113,88 @@ class Station:
         return len(self.seconds)
 
     @cached_property
-    def rounds(self):
-        """Mean iterations of a request after the first token: (output - 1) / tau, and what its last one wastes.
+    def curves(self):
+        """S_0..S_k of the accepted length, a row for each kind of prompt; of plain decoding S_0 alone."""
+        if self.survival is not None:
+            return self.survival
+        whole_part = math.floor(self.tau)
+        return np.array([[1.0] * whole_part + [self.tau - whole_part]])[:, : math.ceil(self.tau)]
 
-        The waste is the overshoot of `finish`: (E[N^2] - tau) / (2 tau^2), N = A + 1 tokens per round.
+    @cached_property
+    def times(self):
+        """The seconds as a list."""
+        return self.seconds.tolist()
+
+    @cached_property
+    def rounds(self):
+        """Mean iterations of a request after its first token, the tokens that its last one wastes among them.
+
+        With outputs all alike (output - 1) / tau and the overshoot of `finish`, with geometric ones, that go on
+        with probability g after every token, exactly g / (1 - E[g^N]), N tokens per round; in between linear.
         """
         if self.output <= 1:
             return 0.0
-        return (self.output - 1) / self.tau + self._overshoot
-
-    @property
-    def _overshoot(self):
-        if self.survival is None:
-            return (1 - 1 / self.tau) / 2
-        curve = np.atleast_2d(self.survival)
-        accepted = np.arange(curve.shape[1])
-        mean, square = curve[:, 1:].sum(axis=1), (curve * (2 * accepted - 1))[:, 1:].sum(axis=1)
-        tau = 1 + mean
-        return float(np.mean((square + 2 * mean + 1 - tau) / (2 * tau**2)))
+        block, chance = np.arange(1, self.curves.shape[1] + 1), falls(self.curves)
+        overshoot = float(np.mean(chance @ (block**2 - block) / (2 * (chance @ block) ** 2)))
+        alike = max(1.0, (self.output - 1) / self.tau + overshoot)
+        on, share = 1 - 1 / self.output, min(1.0, self.variation)
+        return float((1 - share) * alike + share * np.mean(on / (1 - chance @ on**block)))
 
     @cached_property
     def completions(self):
-        """Requests completed a second with b = 1.. at work: b / (b prefill + rounds seconds(b))."""
-        batches = np.arange(1, self.max_batch + 1)
-        return batches / (batches * self.prefill + self.rounds * self.seconds)
+        """Requests completed a second with 1, 2, .. places taken: b / (b prefill + (rounds + 1) seconds)."""
+        places = np.arange(1, self.max_batch + 1)
+        return places / (places * self.prefill + (self.rounds + 1) * self.shared)
 
     @property
     def capacity(self):
         """Requests a second that a full batch completes: the rate at which the queue begins to grow for ever."""
         return float(self.completions[-1])
 
+    @property
+    def peak(self):
+        """(batch, requests a second) where most are completed: below the full batch where an iteration gets dearer."""
+        best = int(np.argmax(self.completions))
+        return best + 1, float(self.completions[best])
+
+    def places(self, rate):
+        """The load fixed point: the smallest number of places at which so many a second are completed, or None.
+
+        Linear between two batches; the curve may be jagged and fall.
+        """
+        enough = np.flatnonzero(self.completions >= within("rate", rate))
+        if not len(enough):
+            return None
+        first = int(enough[0])
+        low = self.completions[first - 1] if first else 0.0
+        return float(first + (rate - low) / (self.completions[first] - low))
+
     def capped(self, batch):
         """The same replica, running at most so many sequences at once."""
-        seconds = self.seconds[: whole("batch", batch, 1)]
-        return Station(seconds, self.tau, self.prefill, self.output, survival=self.survival, binding="max_batch")
+        return replace(self, seconds=self.seconds[: whole("batch", batch, 1)], binding="max_batch")
 
+    @cached_property
+    def shared(self):
+        """Seconds of an iteration with b places taken, of which one in rounds + 1 does not decode but prefills."""
+        return self.iteration(np.arange(1, self.max_batch + 1) * self._share)
 
-@dataclass(frozen=True)
-class Steady:
-    """Long-run means of one replica: tokens, seconds, requests.
+    @cached_property
+    def beside(self):
+        """Seconds of an iteration for someone in the prefill, whose b - 1 neighbours may decode."""
+        return self.iteration(np.arange(self.max_batch) * self._share)
 
-    batch         sequences at work, averaged over time
-    tpot          seconds per output token after the first, with the prefills of others in it
-    itl           seconds between two deliveries to a request: with speculation each brings several tokens
-    waiting       seconds before a place in the batch is free, a part of ttft
-    utilisation   rate over the rate at which the queue would grow for ever
-    prefill_share share of all time that goes into prefills
-    """
+    @cached_property
+    def among(self):
+        """Seconds of an iteration for someone who decodes, and whose b - 1 neighbours may."""
+        return self.iteration(1 + np.arange(self.max_batch) * self._share)
 
-    rate: float
-    batch: float
-    tpot: float
-    itl: float
-    ttft: float
-    e2e: float
-    waiting: float
-    utilisation: float
-    prefill_share: float
-    tokens_per_second: float
+    @property
+    def _share(self):
+        return self.rounds / (self.rounds + 1)
 
-
-@dataclass(frozen=True)
-class Overloaded:
-    """More arrives than one replica completes: `capacity` [req/s] is what it does complete, `binding` what bounds it."""
-
-    rate: float
-    capacity: float
-    binding: str
-
-
-def steady(station, rate):
-    """The replica at so many requests a second, as `Steady`, or `Overloaded`."""
-    rate = within("rate", rate)
-    if rate >= station.capacity:
-        return Overloaded(rate, station.capacity, _binding(station))
-    return _steady(station, rate, BirthDeath(rate, station.completions))
-
-
-def capacity(station, slo=None):
-    """The highest rate at which the replica keeps the promise, and its `Steady`; (0.0, None) where none does."""
-    high = station.capacity * (1 - 1e-9)
-    busiest = steady(station, high)
-    if slo is None or _keeps(busiest, slo):
-        return high, busiest
-    low = 1e-9 * high
-    if not _keeps(steady(station, low), slo):
-        return 0.0, None
-    rate = _highest(lambda rate: math.log(strain(steady(station, rate), slo)), low, high)
-    return rate, steady(station, rate)
-
-
-def _highest(excess, low, high):
-    """Where an excess that is at most 0 at low and above it at high changes sign, from below: Illinois' false position."""
-    at_low, at_high, last = excess(low), excess(high), 0.0
-    while high - low > 1e-12 * high:
-        middle = (low * at_high - high * at_low) / (at_high - at_low)
-        middle = middle if low < middle < high else (low + high) / 2
-        at = excess(middle)
-        if -1e-9 < at <= 0:
-            return middle
-        if at < 0:
-            low, at_low, at_high = middle, at, at_high / 2 if last < 0 else at_high
-        else:
-            high, at_high, at_low = middle, at, at_low / 2 if last > 0 else at_low
-        last = at
-    return low
-
-
-def closed_loop(station, concurrency):
-    """The replica with so many requests in flight, each succeeded by the next as it completes, as `Steady`.
-
-    Of n sequences at work one in rounds + 1 iterations is in its prefill; those beyond the bound of the batch wait.
-    """
-    concurrency = whole("concurrency", concurrency, 1)
-    batch = min(concurrency, station.max_batch)
-    iterations = station.rounds + 1
-    step = float(np.interp(batch * station.rounds / iterations, np.arange(1, station.max_batch + 1), station.seconds))
-    rate = 1 / (station.prefill + iterations * step / batch)
-    share = rate * station.prefill
-    itl = step / (1 - share)
-    tpot = station.rounds * itl / (station.output - 1) if station.output > 1 else 0.0
-    waiting = (concurrency - batch) / rate
-    return Steady(
-        rate=rate,
-        batch=batch,
-        tpot=tpot,
-        itl=itl,
-        ttft=concurrency / rate - tpot * (station.output - 1),
-        e2e=concurrency / rate,
-        waiting=waiting,
-        utilisation=1.0,
-        prefill_share=share,
-        tokens_per_second=rate * station.output,
-    )
-
-
-def _steady(station, rate, chain):
-    share = rate * station.prefill
-    step = chain.mean(np.append(station.seconds[0], station.seconds)) / (1 - share)
-    decoding = chain.sojourn - chain.wait - station.prefill / (1 - share) if rate else station.rounds * step
-    ttft = chain.wait + station.prefill + 1.5 * step * chain.utilisation if rate else station.prefill
-    return Steady(
-        rate=rate,
-        batch=chain.working,
-        tpot=decoding / (station.output - 1) if station.output > 1 else 0.0,
-        itl=decoding / station.rounds if station.rounds else 0.0,
-        ttft=ttft,
-        e2e=ttft + decoding,
-        waiting=chain.wait if rate else 0.0,
-        utilisation=rate / station.capacity,
-        prefill_share=share,
-        tokens_per_second=rate * station.output,
-    )
-
-
-def strain(found, slo):
-    """The largest share of what is promised that is in use: above 1 the promise is broken."""
-    promised = ((found.ttft, slo.ttft), (found.tpot, slo.tpot), (found.e2e, slo.e2e))
-    return max((value / limit for value, limit in promised if limit is not None), default=0.0)
-
-
-def _keeps(found, slo):
-    return strain(found, slo) <= 1
-
-
-def _binding(station):
-    return "prefill" if station.prefill > 0.5 / station.capacity else station.binding
+    def iteration(self, decoding):
+        """Seconds of an iteration in which so many decode, linear between two batches and 0 where none does."""
+        return np.interp(decoding, np.arange(self.max_batch + 1), np.append(0.0, self.seconds))
 
 
 def _between(times):
@@ -333,26 +206,50 @@ def _between(times):
 
 
 def _tau(law, k):
-    by_token = getattr(law, "block_efficiency_by_token", None)
-    return (
-        float((by_token or law.block_efficiency)(k))
-        if hasattr(law, "block_efficiency")
-        else float(sum(law**i for i in range(k + 1)))
-    )
+    by_token = getattr(law, "block_efficiency_by_token", law.block_efficiency)
+    return float(by_token(k))
+
+
+def _kinds(law, k):
+    """The survival curves: one, or where prompts differ one for each of so many equally frequent kinds."""
+    if isinstance(law, BetaGeometric):
+        law = Geometric(betaincinv(float(law.a), float(law.b), (np.arange(KINDS) + 0.5) / KINDS))
+    return law.curve(k)
 
 
 def _prefill(cost, k, traffic, cached):
     """Seconds of one request's prefill, the draft's too where a model drafts."""
-    models = [cost.target] if hasattr(cost, "target") else []
-    if not models:
-        raise ValueError("prefill: found none given and no target model in the cost, expected seconds; give prefill=")
-    if k and cost.draft is not None:
-        models.append(cost.draft)
+    if not hasattr(cost, "target"):
+        raise ValueError("prefill: found None and a cost without a target model, expected seconds; give prefill=")
+    models = [cost.target] if not k or cost.draft is None else [cost.target, cost.draft]
     tokens = max(1.0, traffic.prompt * (1 - cached))
-    return float(sum(_one_prefill(model, tokens, traffic.prompt * cached) for model in models))
+    return float(sum(_one_prefill(model, tokens, traffic.prompt - tokens) for model in models))
 
 
 def _one_prefill(model, tokens, context):
     if hasattr(model, "prefill"):
         return model.prefill(tokens, context=context)
     return model.seconds(tokens, context=context)
+
+
+def _times(values):
+    seconds = np.array(values, dtype=float)
+    if seconds.ndim != 1 or not seconds.size:
+        raise ValueError(f"seconds: found {shown(seconds)}, expected one time for each batch, from 1 on")
+    good = (seconds > 0) & (seconds < math.inf)
+    if not good.all():
+        i = int(np.argmin(good))
+        raise ValueError(f"seconds[{i}]: found {seconds[i]}, expected a finite time above 0")
+    seconds.setflags(write=False)
+    return seconds
+
+
+def _curves(values, tau):
+    curves = np.atleast_2d(np.array(values, dtype=float))
+    falling = np.all(curves[:, :1] == 1) and np.all(np.diff(curves) <= ROUNDING) and np.all(curves >= 0)
+    if curves.ndim != 2 or not falling:
+        raise ValueError(f"survival: found {shown(curves)}, expected rows that start at 1 and fall, none below 0")
+    said = 1 / float(np.mean(1 / curves.sum(axis=1)))
+    if not math.isclose(said, tau, rel_tol=0.02):
+        raise ValueError(f"tau: found {tau}, expected {said:.6g}, as the survival curve says")
+    return curves

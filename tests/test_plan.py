@@ -59,7 +59,9 @@ laws = st.floats(0.05, 0.95).map(Geometric)
 drafts = st.builds(Linear, st.floats(1e-4, 8e-3), st.floats(0, 1e-5))
 memories = st.none() | st.builds(Room, st.floats(500, 4e5))
 found_candidates = st.builds(
-    lambda name, law, draft, ks, gpus, memory: Candidate(name, law, Pair(TARGET, draft), ks, gpus=gpus, memory=memory),
+    lambda name, law, draft, ks, gpus, memory: Candidate(
+        name, law, Pair(TARGET, draft), ks, gpus=gpus, memory=memory, prefill=0.01
+    ),
     st.sampled_from("abcdefgh"),
     laws,
     drafts,
@@ -69,7 +71,7 @@ found_candidates = st.builds(
 )
 fleets = st.lists(found_candidates, min_size=1, max_size=3, unique_by=lambda c: (c.name, c.gpus))
 promises = st.builds(Slo, st.none() | st.floats(0.05, 2), st.none() | st.floats(0.008, 0.08))
-traffics = st.builds(Traffic, st.floats(0.1, 60), st.floats(50, 2000), st.floats(2, 400))
+traffics = st.builds(Traffic, st.floats(0.1, 60), st.floats(50, 2000), st.floats(20, 400))
 quick = settings(max_examples=25)
 
 
@@ -85,7 +87,7 @@ def brute(candidates, traffic, slo, price=None, share=0.8, largest=256):
             if most == 0:
                 continue
             cost = c.cost if k else Pair(c.cost.target)
-            station = Station.of(cost, c.law, k, traffic, max_batch=most)
+            station = Station.of(cost, c.law, k, traffic, max_batch=most, prefill=c.prefill)
             for replicas in range(1, 400):
                 full = steady(station, traffic.rate / replicas / share * (1 - 1e-9))
                 if not isinstance(full, Overloaded) and good(full, slo):
@@ -187,6 +189,7 @@ def test_a_looser_promise_and_less_traffic_take_no_more_gpus(candidates, traffic
         assert plan(candidates, replace(traffic, rate=traffic.rate / 2), Slo(tpot=tpot), gpu=GPU).gpus <= found.gpus
 
 
+# The example counts neither the tokens that a last round drafts past the end nor how the batch varies: 3 % are left.
 @pytest.mark.parametrize(
     ("tpot", "plain", "drafting", "gain"),
     [(0.020, (2.8, 17, 3.91), (3, 8.2, 49, 1.35), 2.9), (0.060, (9.2, 166, 1.20), (1, 10.3, 185, 1.08), 1.12)],
@@ -198,10 +201,10 @@ def test_the_worked_example_of_a_promised_time_per_token(tpot, plain, drafting, 
     assert best.k == drafting[0]
     for option, (rate, batch, dollars) in ((found.without, plain), (best, drafting[1:])):
         full = steady(option.deployment.station, option.capacity)
-        assert option.capacity == pytest.approx(rate, rel=0.02)
-        assert full.batch == pytest.approx(batch, rel=0.02)
-        assert load.cost_per_million(4, 3.0, replace(TRAFFIC, rate=option.capacity)) == pytest.approx(dollars, rel=0.02)
-    assert found.gain == pytest.approx(gain, rel=0.02)
+        assert option.capacity == pytest.approx(rate, rel=0.03)
+        assert full.batch == pytest.approx(batch, rel=0.03)
+        assert load.cost_per_million(4, 3.0, replace(TRAFFIC, rate=option.capacity)) == pytest.approx(dollars, rel=0.03)
+    assert found.gain == pytest.approx(gain, rel=0.03)
     assert best.binding == found.without.binding == "TPOT"
 
 
@@ -253,7 +256,7 @@ def test_a_promise_below_one_step_is_infeasible_and_says_what_would_do():
     step = TARGET.seconds(1, batch=1, context=TRAFFIC.context)
     answer = plan(plain, TRAFFIC, Slo(tpot=0.010), gpu=GPU)
     assert isinstance(answer, Infeasible)
-    assert (answer.binding, answer.value) == ("TPOT", pytest.approx(step))
+    assert (answer.binding, answer.value) == ("TPOT", pytest.approx(step, rel=1e-5))
     assert str(answer) == (
         "TPOT 10 ms is below 15.1 ms, the least, of plain decoding with one request at a time; "
         "a promise of 16 ms would lift it"

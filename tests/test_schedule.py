@@ -13,8 +13,9 @@ from specmath.serving import Station
 
 
 def Replica(seconds, tau=1.0, prefill=0.0, output=11.0):
-    """A station whose requests take (output - 1) / tau rounds each, none wasted."""
-    return Station(seconds, tau, prefill, output, survival=[1.0, tau - 1] if 1 <= tau <= 2 else None)
+    """A station whose drafts are three, or one where tau is at most 2, and accepted alike."""
+    k = 1 if tau <= 2 else 3
+    return Station(seconds, tau, prefill, output, survival=[1.0] + [(tau - 1) / k] * k)
 
 
 PLAIN = Replica(tuple(1 + 0.01 * b for b in range(1, 65)))
@@ -93,9 +94,10 @@ def test_the_switch_off_is_where_tau_plain_steps_take_one_round():
 def test_the_switch_off_rate_is_where_both_carry_it_at_one_batch(prefill):
     drafting = Replica(DRAFTING.seconds, 2.0, prefill)
     off = switch_off(drafting, PLAIN)
-    batch = off.rate * 10 / (1 - off.rate * 10 * 0.01)  # of 10 plain steps of 1 + .01 B each: B = lam 10 (1 + .01 B)
-    rounds = 10 / 2 + 1 / 4  # two tokens each, and on average a quarter of a round past the end
-    assert off.rate == pytest.approx(1 / (prefill + rounds * (1.2 + 0.05 * batch) / batch))
+    one, other = (needed(station, off.rate) for station in (drafting, PLAIN))
+    assert one == pytest.approx(other, abs=0.002)
+    assert needed(drafting, 0.9 * off.rate) < needed(PLAIN, 0.9 * off.rate)
+    assert needed(drafting, 1.1 * off.rate) > needed(PLAIN, 1.1 * off.rate)
 
 
 def test_a_draft_that_prefills_is_switched_off_at_a_lower_rate():
@@ -137,9 +139,9 @@ def test_no_other_k_carries_a_rate_at_a_smaller_batch(stations):
 
 def needed(station, rate):
     """The smallest batch, by steps of a thousandth, that carries the rate."""
-    b = np.arange(0.001, len(station.seconds) + 0.0005, 0.001)
-    time = np.interp(b, np.arange(1, len(station.seconds) + 1), station.seconds)
-    able = b / (b * station.prefill + station.rounds * time) >= rate * (1 - 1e-9)
+    b = np.arange(0.001, station.max_batch + 0.0005, 0.001)
+    whole = np.arange(1, station.max_batch + 1)
+    able = b / np.interp(b, whole, whole / station.completions) >= rate * (1 - 1e-9)
     return float(b[np.argmax(able)]) if able.any() else math.inf
 
 
