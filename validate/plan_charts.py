@@ -95,7 +95,9 @@ def load(axes: Any, document: Document) -> None:
         axes.axhline(1e3 * promised, color=NEUTRAL, linewidth=0.8, linestyle=":")
         right = axes.get_yaxis_transform()
         words = f"promised: {1e3 * promised:.3g} ms"
-        axes.text(1.0, 1e3 * promised, words, transform=right, fontsize=7, color=NEUTRAL, ha="right", va="bottom", bbox=GROUND)
+        axes.text(
+            1.0, 1e3 * promised, words, transform=right, fontsize=7, color=NEUTRAL, ha="right", va="bottom", bbox=GROUND
+        )
     if document["switch_off"]["rate"]:
         _cross(axes, document, k)
     axes.set_xlabel("requests/s of a replica", fontsize=8)

@@ -32,7 +32,7 @@ class Beside:
 
 def plan_document(plan: Plan, beside: Beside) -> dict[str, Any]:
     """The answer with what it rests on; unknown is null."""
-    gain = numbers.interval(plan, _alpha(plan.drafting, beside))
+    gain = numbers.interval(plan, _alpha(plan, beside))
     found = verdict(plan, gain)
     shown = plan.drafting or plan.choice
     step = numbers.step(shown, shown.batch)
@@ -40,8 +40,8 @@ def plan_document(plan: Plan, beside: Beside) -> dict[str, Any]:
     following = then(plan, found, emitted=list(beside.flags), given=given, target=beside.inputs["target"])
     return nulled(
         envelope("plan", found, reason(plan, step), following)
-        | measured(plan.choice)
-        | {"without": plan.without and measured(plan.without), "drafting": plan.drafting and measured(plan.drafting)}
+        | _whole(plan.choice)
+        | {"without": plan.without and _whole(plan.without), "drafting": plan.drafting and _whole(plan.drafting)}
         | {"gain": gain, "switch_off": plan.switch_off or {"batch": None, "rate": None}}
         | {"schedule": plan.schedule, "schedule_falling": plan.hysteresis.down, "by_rate": plan.by_rate}
         | {"ranked": [row(option) for option in plan.ranked], "refused": plan.refused}
@@ -73,6 +73,10 @@ def measured(option: Option) -> dict[str, Any]:
     return {"choice": choice, **values, "prefill_share": option.state.prefill_share}
 
 
+def _whole(option: Option) -> dict[str, Any]:
+    return measured(option) | {"percentiles": numbers.percentiles(option)}
+
+
 def row(option: Option) -> dict[str, Any]:
     """The same, flat."""
     found = measured(option)
@@ -85,7 +89,8 @@ def provenance(plan: Plan, beside: Beside) -> dict[str, Any]:
     return {**plan.provenance, **beside.provenance, "acceptance": known}
 
 
-def _alpha(option: Option | None, beside: Beside) -> Mapping[str, Any] | None:
-    """alpha with its interval of the draft of an option."""
-    names = [name for name in beside.acceptances if option and option.name.startswith(name)]
+def _alpha(plan: Plan, beside: Beside) -> Mapping[str, Any] | None:
+    """alpha with its interval, of the draft with the largest gain."""
+    best = min((option for option in plan.ranked if option.k), key=lambda option: option.exact_gpus, default=None)
+    names = [name for name in beside.acceptances if best and best.name.startswith(name)]
     return beside.acceptances[max(names, key=len)].alpha if names else None

@@ -6,14 +6,16 @@ from typing import Any
 import numpy as np
 
 from specmath.candidates import Candidate, loaded
-from specmath.curves import Curve, curve
+from specmath.curves import Curve
 from specmath.draft import Chain
 from specmath.inverse import Needed, needed_alpha, needed_cost
 from specmath.load import Option, Question, exact_gpus, limit
 from specmath.planning import Plan
 from specmath.schedule import token_seconds
+from specmath.serving import steady
 from specmath.varied import tilted
 
+SHARES = (0.5, 0.95, 0.99)
 LOADS, BY = 24, 4  # points of a curve; batches from one power of 2 to the next
 COLUMNS = ("rate", "batch", "tpot", "ttft", "e2e", "goodput")
 
@@ -58,17 +60,23 @@ def pareto(plan: Plan) -> list[dict[str, Any]]:
 
 
 def interval(plan: Plan, alpha: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The gain per GPU of the best that drafts, with the interval that the interval of its alpha gives it."""
-    if plan.gain is None or plan.drafting is None or plan.without is None:
+    """The largest gain per GPU that drafting has, with the interval that the interval of alpha gives it."""
+    if plan.gain is None or plan.without is None:
         return None
+    best = min((option for option in plan.ranked if option.k), key=lambda option: option.exact_gpus)
     found = {"value": plan.gain, "low": None, "high": None, "level": None, "prompts": None, "method": "alpha as given"}
     ends = [alpha.get(end) for end in ("low", "high")] if alpha else [None]
     if None in ends or not alpha or not alpha["value"]:
         return found
     factors = [end / alpha["value"] for end in ends]
-    low, high = (plan.without.exact_gpus / _tilted(plan.drafting, factor, plan.question) for factor in factors)
+    low, high = (plan.without.exact_gpus / _tilted(best, factor, plan.question) for factor in factors)
     known = {name: alpha.get(name) for name in ("level", "prompts")}
     return found | {"low": low, "high": high, **known, "method": "interval of alpha"}
+
+
+def percentiles(option: Option) -> dict[str, Any]:
+    """Seconds that so many of the requests stay within."""
+    return {f"p{round(100 * share)}": vars(option.state.at(share)) for share in SHARES}
 
 
 def whatif(asked: str, candidate: Candidate, question: Question) -> dict[str, Any]:
@@ -98,11 +106,11 @@ def _trade(option: Option, question: Question) -> dict[str, Any]:
     """One replica over its load, per user and per GPU."""
     station = option.deployment.held
     rates = station.capacity * np.arange(1, LOADS + 1) / (LOADS + 1)
-    over = curve(option.name, station, rates, question.slo)
+    tpot = np.array([steady(station, rate).tpot for rate in rates])
     place = {"draft": option.name if option.k else None, "k": option.k, "tp": option.tp, "gpu": option.gpu}
-    given = rates * question.traffic.output / option.tp
+    user = np.divide(1.0, tpot, out=np.full(len(tpot), np.nan), where=tpot > 0)
     mine = {"per_user": option.tokens_per_second_per_user, "per_gpu": option.tokens_per_second_per_gpu}
-    return {**place, "per_user": 1 / over.tpot, "per_gpu": given, "chosen": mine}
+    return {**place, "per_user": user, "per_gpu": rates * question.traffic.output / option.tp, "chosen": mine}
 
 
 def _tilted(option: Option, factor: float, question: Question) -> float:

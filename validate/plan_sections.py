@@ -5,7 +5,7 @@ from typing import Any
 
 from validate.document import significant
 from validate.plan_verdict import PARTS
-from validate.words import UNKNOWN, WORDS, Section, flat, interval, milliseconds, percent
+from validate.words import UNKNOWN, WORDS, Section, counted, flat, interval, milliseconds, percent
 
 SHOWN, GIGA = 10, 1e9
 STEPS = {"attention": "matrices of attention", "kv": "KV cache", "mlp": "MLP", "lm_head": "output matrix"}
@@ -81,11 +81,16 @@ ROWS: Sequence[tuple[str, Any]] = (
     ("gap between deliveries [ms]", lambda one: milliseconds(one["itl"])),
     ("TTFT [ms]", lambda one: milliseconds(one["ttft"])),
     ("whole request [s]", lambda one: significant(one["e2e"])),
+    ("TPOT, TTFT of 95 % of requests [ms]", lambda one: _tail(one["percentiles"]["p95"])),
     ("tokens/s of the fleet", lambda one: significant(one["tokens_per_second"])),
     ("tokens/s per user, per GPU", lambda one: " , ".join(significant(one[rate]) for rate in RATES)),
     ("share of time in prefills", lambda one: percent(one["prefill_share"], "")),
 )
 RATES = ("tokens_per_second_per_user", "tokens_per_second_per_gpu")
+
+
+def _tail(found: Mapping[str, float]) -> str:
+    return f"{milliseconds(found['tpot'])} , {milliseconds(found['ttft'])}"
 
 
 def _answer(document: Document) -> Section:
@@ -233,7 +238,13 @@ def _simulation(document: Document) -> list[Section]:
         for name, one in found["latency"].items()
     )
     columns = ("[ms]", "predicted mean", "simulated mean", "p50", "p95", "p99")
-    return [Section("Simulated", (found["what"],), columns, rows)]
+    words = f"{found['requests']} requests, {found['arrivals']} arrivals, on {counted(found['replicas'], 'replica')}"
+    after = f"{percent(found['kept'], '')} of the requests kept every promise, each for itself."
+    return [
+        Section(
+            "Simulated, iteration by iteration", (f"{words}; the first tenth is left out.",), columns, rows, (after,)
+        )
+    ]
 
 
 def _rests(document: Document) -> list[Section]:

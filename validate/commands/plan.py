@@ -20,6 +20,7 @@ from validate.arguments import numbers
 from validate.candidates import Draft, System, candidates, draft_of
 from validate.plan_numbers import whatif
 from validate.planning_arguments import seconds
+from validate.simulated import simulated
 
 TRAFFIC = {"rate": "requests per second", "prompt": "mean tokens of a prompt", "output": "mean tokens of an answer"}
 
@@ -44,6 +45,7 @@ class Asked:
     known: Mapping[str, acceptances.Acceptance]
     question: Question
     prices: Mapping[str, inputs.Price]
+    log: inputs.Requests | None
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "Asked":
@@ -58,8 +60,9 @@ class Asked:
         flags.check(options["emit"] or (), drafts)
         prices = _prices(options, system.gpus)
         rates = {gpu: prices[gpu.name].dollars_per_hour for gpu in system.gpus if gpu.name in prices}
-        question = Question(_traffic(options), _slo(options), system.gpus[0], rates or None, _operation(options))
-        return cls(options, system, tuple(drafts), known, question, prices)
+        log = None if options["arrivals"] is None else inputs.read_requests(options["arrivals"])
+        question = Question(_traffic(options, log), _slo(options), system.gpus[0], rates or None, _operation(options))
+        return cls(options, system, tuple(drafts), known, question, prices, log)
 
     def plan(self) -> Plan | Infeasible:
         """The plan of all drafts whose acceptance is known."""
@@ -74,7 +77,10 @@ class Asked:
         if isinstance(found, Infeasible):
             return plan_document.infeasible_document(found, beside)
         emitted = flags.flags(found, self.options["emit"] or ())
-        return plan_document.plan_document(found, replace(beside, flags=emitted))
+        tried = self.options["simulate"] and simulated(
+            found.choice, found.question.traffic, found.question.slo, self.log
+        )
+        return plan_document.plan_document(found, replace(beside, flags=emitted, simulation=tried or None))
 
     def _candidates(self) -> list[Candidate]:
         target = self.options["target"]
@@ -159,9 +165,9 @@ def _sweeps(option: str, path: pathlib.Path | None) -> costs.Costs | None:
     return found
 
 
-def _traffic(options: Mapping[str, Any]) -> Traffic:
+def _traffic(options: Mapping[str, Any], log: inputs.Requests | None) -> Traffic:
     """As given, or the means of a log."""
-    means = {} if options["arrivals"] is None else _means(inputs.read_requests(options["arrivals"]))
+    means = {} if log is None else _means(log)
     values = {name: means.get(name) if options[name] is None else options[name] for name in TRAFFIC}
     for name, value in values.items():
         if value is None:
