@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from specmath.acceptance import Curve, Geometric, HitMiss, Law
 
 READ = ("profile", "fit", "run")
 PERCENT_FROM = 2.0
+HEADS = ("mtp", "eagle", "eagle3", "sparse")  # what a profile cannot score
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,19 @@ def refuse_missing(drafts: Sequence[str], known: Mapping[str, Acceptance], targe
     """ValueError where a draft has no acceptance, with how to get it."""
     lacking = [draft for draft in drafts if draft not in known]
     if lacking:
-        measured = f"specmath profile --target {target} --draft {lacking[0]} --json > FILE, then --acceptance FILE"
         expected = "expected how its drafts are accepted, as nothing is assumed"
-        others = "specmath run --json or fit --json, --alpha or --survival do as well, and --whatif alpha needs none"
-        raise ValueError(f"acceptance of {lacking[0]}: found none, {expected}: {measured} ({others})")
+        others = "--alpha .7 takes one as given, --whatif alpha asks which it takes"
+        raise ValueError(f"acceptance of {lacking[0]}: found none, {expected}: {measure(target, lacking[0])}; {others}")
+
+
+def measure(target: str, draft: str) -> str:
+    """How to get the acceptance of a draft: by scoring text, or of a head from the engine that runs it."""
+    if draft.partition(":")[0] in HEADS:
+        return (
+            f"pass what an engine logs by position, as --survival {draft}=S1,S2,..., or specmath fit --json of a trace"
+        )
+    command = shlex.join(["specmath", "profile", "--target", target, "--draft", draft, "--json"])
+    return f"{command} > FILE (or specmath run, or fit), then --acceptance FILE"
 
 
 def named(option: str, name: str, drafts: Sequence[str]) -> str:

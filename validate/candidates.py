@@ -106,7 +106,8 @@ def draft_of(name: str, target: ModelShape) -> Draft:
             raise ValueError(f"--draft {name}: found {rest!r}, expected tokens of the cache to read, like sparse:512")
         return Draft(name, None, None, target.windowed(int(rest)))
     if kind in ("early", "mtp", *FREE):
-        raise ValueError(f"--draft: found {name!r}, expected {KINDS}; what engines call ngram is lookup")
+        hint = "; what engines call ngram is lookup" if kind == "ngram" else ""
+        raise ValueError(f"--draft: found {name!r}, expected {KINDS}{hint}")
     return Draft(name, "draft_model", name, read_model(name))
 
 

@@ -12,6 +12,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")  # of Okabe and Ito, those that text can have
 PREDICTED, MEASURED, NEUTRAL = *COLOURS[:2], "#555555"
@@ -52,9 +53,8 @@ def column(title: str, height: float) -> tuple[Figure, Axes]:
 
 def panels(titles: Sequence[str], heights: Sequence[float]) -> tuple[Figure, list[Axes]]:
     """An empty figure of column width, panels of so many inches below each other, each with its claim as title."""
-    figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, sum(heights)), layout=ConstrainedLayoutEngine(h_pad=0.1))
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(h_pad=0.1)
     found = figure.subplots(len(titles), 1, height_ratios=heights, squeeze=False)[:, 0].tolist()
     for axes, title in zip(found, titles, strict=True):
         axes.set_title(textwrap.fill(title, PANEL_TITLE), fontsize=9, loc="left", parse_math=False)

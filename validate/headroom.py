@@ -14,8 +14,11 @@ def warnings(plan: Plan) -> list[str]:
     found = [*_memory(plan), *_graphs(plan, target)]
     if hasattr(target, "shape"):
         found += _parallel(target)
-    if any(getattr(getattr(model, "shape", None), "moe", False) for model in (target,)) and plan.confidence == "low":
-        found.append("How experts are shared among tokens is assumed: low confidence until calibrated (--calibrate).")
+        if target.shape.moe and not target.calibrated:
+            found.append("How tokens share experts is assumed: low confidence until calibrated (--calibrate).")
+    kinds = {option.gpu for option in plan.ranked}
+    if len(kinds) > 1 and plan.question.price is None:
+        found.append(f"Without prices {' and '.join(sorted(kinds))} are ranked by their number alone.")
     return found
 
 

@@ -11,10 +11,13 @@ from validate import plan_numbers as numbers
 from validate.acceptances import Acceptance
 from validate.document import envelope, nulled
 from validate.headroom import warnings
-from validate.plan_verdict import reason, then, verdict
+from validate.plan_verdict import reason, then, unknown, verdict
 
 MEASURES = ("gpus", "batch", "tpot", "ttft", "tokens_per_second", "cost_per_million")
 MORE = ("replicas", "exact_gpus", "itl", "e2e", "capacity", "utilisation", "max_batch", "binding")
+UNKNOWN = ("without", "drafting", "gain", "step", "confidence", "heat", "simulation")
+LISTS = ("sensitivities", "curves", "pareto")
+NOWHERE = {"batch": None, "rate": None}
 RATES = ("tokens_per_second_per_user", "tokens_per_second_per_gpu")
 
 
@@ -33,16 +36,18 @@ class Beside:
 def plan_document(plan: Plan, beside: Beside) -> dict[str, Any]:
     """The answer with what it rests on; unknown is null."""
     gain = numbers.interval(plan, _alpha(plan, beside))
-    found = verdict(plan, gain)
+    found = verdict(plan, gain, known=bool(beside.acceptances))
     shown = plan.drafting or plan.choice
     step = numbers.step(shown, shown.batch)
-    given = any(acceptance.source == "given" for acceptance in beside.acceptances.values())
-    following = then(plan, found, emitted=list(beside.flags), given=given, target=beside.inputs["target"])
+    why = reason(plan, step) if beside.acceptances else unknown(plan, beside.whatif)
+    drafts, known = beside.inputs["draft"], beside.acceptances
+    unmeasured = [name for name in drafts if name not in known or known[name].source == "given"]
+    following = then(plan, found, list(beside.flags), unmeasured, beside.inputs["target"])
     return nulled(
-        envelope("plan", found, reason(plan, step), following)
+        envelope("plan", found, why, following)
         | _whole(plan.choice)
         | {"without": plan.without and _whole(plan.without), "drafting": plan.drafting and _whole(plan.drafting)}
-        | {"gain": gain, "switch_off": plan.switch_off or {"batch": None, "rate": None}}
+        | {"gain": gain, "switch_off": plan.switch_off or NOWHERE}
         | {"schedule": plan.schedule, "schedule_falling": plan.hysteresis.down, "by_rate": plan.by_rate}
         | {"ranked": [row(option) for option in plan.ranked], "refused": plan.refused}
         | {"memory": plan.memory, "headroom": warnings(plan), "step": step}
@@ -50,19 +55,25 @@ def plan_document(plan: Plan, beside: Beside) -> dict[str, Any]:
         | {"sensitivities": [asdict(one) | {"swing": one.swing} for one in plan.sensitivities()]}
         | {"curves": numbers.loads(plan.curves() or ()), "pareto": numbers.pareto(plan)}
         | {"heat": plan.drafting and numbers.heat(plan.drafting)}
-        | {"whatif": beside.whatif, "simulation": beside.simulation, "flags": beside.flags, "inputs": beside.inputs}
+        | {
+            "least": None,
+            "whatif": beside.whatif,
+            "simulation": beside.simulation,
+            "flags": beside.flags,
+            "inputs": beside.inputs,
+        }
     )
 
 
 def infeasible_document(found: Infeasible, beside: Beside) -> dict[str, Any]:
     """Nothing keeps the promise: what binds, and what would lift it."""
-    nothing = dict.fromkeys(("choice", *MEASURES, "without", "drafting", "gain", "simulation"))
+    nothing = dict.fromkeys(("choice", *MEASURES, *MORE, *RATES, "prefill_share", "percentiles", *UNKNOWN))
+    empty = dict.fromkeys(("schedule", "schedule_falling", "by_rate", "ranked", "refused", "headroom", *LISTS), ())
     return nulled(
-        envelope("plan", "infeasible", found.reason, f"{found.lift}")
-        | nothing
-        | {"binding": found.binding, "least": found.value, "lift": found.lift}
-        | {"switch_off": {"batch": None, "rate": None}, "schedule": [], "ranked": [], "memory": {}}
-        | {"provenance": beside.provenance, "flags": {}, "whatif": beside.whatif, "inputs": beside.inputs}
+        envelope("plan", "infeasible", found.reason, found.lift)
+        | {**nothing, **empty, "switch_off": NOWHERE, "memory": {}, "flags": {}}
+        | {"binding": found.binding, "least": found.value, "provenance": {**beside.provenance, "acceptance": {}}}
+        | {"whatif": beside.whatif, "inputs": beside.inputs}
     )
 
 

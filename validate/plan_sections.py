@@ -8,6 +8,7 @@ from validate.plan_verdict import PARTS
 from validate.words import UNKNOWN, WORDS, Section, counted, flat, interval, milliseconds, percent
 
 SHOWN, GIGA = 10, 1e9
+RATES = ("tokens_per_second_per_user", "tokens_per_second_per_gpu")
 STEPS = {"attention": "matrices of attention", "kv": "KV cache", "mlp": "MLP", "lm_head": "output matrix"}
 STEPS |= {"allreduce": "all-reduces", "kernels": "small kernels", "accepting": "accepting", "forward": "forward"}
 Document = Mapping[str, Any]
@@ -15,11 +16,17 @@ Document = Mapping[str, Any]
 
 def headline(document: Document) -> str:
     """The verdict, the GPUs with and without, the gain, and dollars where there is a price."""
-    word, chosen = WORDS[document["verdict"]], document["choice"]
-    if chosen is None:
-        return f"{word}: {document['binding']} stands in the way"
-    mine = document["drafting"] or document
-    return f"{word} {_named(mine['choice'])}: {_gpus(document, mine)}{_gain(document)}{_dollars(document, mine)}"
+    word, best = WORDS[document["verdict"]], document["drafting"]
+    if document["choice"] is None:
+        least = "" if document["least"] is None else f", {milliseconds(document['least'])} ms at least"
+        return f"{word}: {document['binding']} binds{least}"
+    if best is None:
+        place = f"{document['gpus']} GPUs ({_place(document)}){_dollars(document)}"
+        return f"{word}: plain decoding takes {place}{'' if document['refused'] else ', and no acceptance is known'}"
+    k, without = best["choice"]["k"], document["without"]
+    named = f"{best['choice']['draft']} with k = {k}" if document["verdict"] == "use" else _at_best(best["choice"])
+    instead = f"{without['gpus']} without" if without else "infeasible without"
+    return f"{word} {named}: {best['gpus']} GPUs, {instead} ({_place(best)}){_gain(document)}{_both(document)}"
 
 
 def sections(document: Document) -> list[Section]:
@@ -41,28 +48,26 @@ def sections(document: Document) -> list[Section]:
     ]
 
 
-def _named(choice: Mapping[str, Any]) -> str:
-    return f"{choice['draft']} with k = {choice['k']}" if choice["k"] else "plain decoding"
+def _at_best(choice: Mapping[str, Any]) -> str:
+    return f"{choice['draft']} (best k = {choice['k']})"
 
 
-def _gpus(document: Document, mine: Document) -> str:
-    place, without = f"{mine['choice']['gpu']}, tp {mine['choice']['tp']}", document["without"]
-    if not mine["choice"]["k"]:
-        return f"plain decoding takes {mine['gpus']} GPUs ({place}), no draft keeps the promise"
-    instead = f"instead of {without['gpus']}" if without else "where plain decoding keeps no promise"
-    return f"{mine['gpus']} GPUs {instead} ({place})"
+def _place(one: Mapping[str, Any]) -> str:
+    return f"{one['choice']['gpu']}, tp {one['choice']['tp']}"
 
 
 def _gain(document: Document) -> str:
     return f", {interval(document['gain'], 'x')} the requests per GPU" if document["gain"] else ""
 
 
-def _dollars(document: Document, mine: Document) -> str:
-    if mine["cost_per_million"] is None:
-        return ""
-    without = document["without"] if mine["choice"]["k"] else None
-    instead = f" instead of {_money(without['cost_per_million'])}" if without else ""
-    return f", {_money(mine['cost_per_million'])}{instead} per million tokens"
+def _dollars(one: Mapping[str, Any]) -> str:
+    return "" if one["cost_per_million"] is None else f", {_money(one['cost_per_million'])} per million tokens"
+
+
+def _both(document: Document) -> str:
+    best, without = document["drafting"], document["without"]
+    dollars = _dollars(best)
+    return f"{dollars} and {_money(without['cost_per_million'])} without" if dollars and without else dollars
 
 
 def _money(dollars: float | None) -> str:
@@ -86,7 +91,6 @@ ROWS: Sequence[tuple[str, Any]] = (
     ("tokens/s per user, per GPU", lambda one: " , ".join(significant(one[rate]) for rate in RATES)),
     ("share of time in prefills", lambda one: percent(one["prefill_share"], "")),
 )
-RATES = ("tokens_per_second_per_user", "tokens_per_second_per_gpu")
 
 
 def _tail(found: Mapping[str, float]) -> str:
@@ -173,8 +177,12 @@ def _schedule(document: Document) -> Section:
 
 def _ranked(ranked: Sequence[Mapping[str, Any]]) -> Section:
     columns = ("draft", "k", "tp", "GPU", "GPUs", "batch", "TPOT [ms]", "TTFT [ms]", "tokens/s per user", "per GPU")
-    rows = tuple((*_option(one), _money(one["cost_per_million"]), one["binding"]) for one in ranked[:SHOWN])
-    left = len(ranked) - SHOWN
+    first = {one["draft"]: i for i, one in reversed([*enumerate(ranked)])}
+    shown = sorted({*first.values(), *range(min(SHOWN, len(ranked)))})[: SHOWN + len(first)]
+    rows = tuple(
+        (*_option(one), _money(one["cost_per_million"]), one["binding"]) for one in map(ranked.__getitem__, shown)
+    )
+    left = len(ranked) - len(shown)
     after = (f"{left} more keep the promise: --json or --csv has them.",) if left > 0 else ()
     return Section("All that keeps the promise, from the best", (), (*columns, "$/M", "bound by"), rows, after)
 

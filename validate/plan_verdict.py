@@ -1,14 +1,15 @@
 """What a plan concludes: whether to draft, the reason by what binds and by the largest part, and what to do next."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from specmath.obstacle import Infeasible
+from specmath.load import Option
 from specmath.planning import Plan
+from validate.acceptances import measure
 from validate.document import significant
 from validate.words import milliseconds
 
+MORE = "measure acceptance of more prompts, which narrows its interval"
 PARTS = {
     "attention": "the matrices of attention",
     "kv": "reading the KV cache",
@@ -24,9 +25,10 @@ PARTS = {
 }
 
 
-def verdict(plan: Plan, gain: Mapping[str, Any] | None) -> str:
-    """Use it or not; measure more where the interval of the gain holds 1."""
-    if gain and gain["low"] is not None and gain["low"] <= 1 <= gain["high"]:
+def verdict(plan: Plan, gain: Mapping[str, Any] | None, *, known: bool) -> str:
+    """Use it or not; measure more where no acceptance is known, or the interval of the gain holds 1."""
+    straddles = gain and gain["low"] is not None and gain["low"] <= 1 <= gain["high"]
+    if straddles or not known:
         return "measure_more"
     return "use" if plan.choice.k else "dont_use"
 
@@ -34,7 +36,7 @@ def verdict(plan: Plan, gain: Mapping[str, Any] | None) -> str:
 def reason(plan: Plan, step: Mapping[str, Any]) -> str:
     """What binds with and without drafting, and what a round emits and costs at the batch it runs at."""
     plain, drafting = plan.without, plan.drafting
-    bound = [f"{_bound(option)}" for option in (plain, drafting) if option]
+    bound = [_bound(option) for option in (plain, drafting) if option]
     if plain is None:
         bound.insert(0, "plain decoding keeps no promise")
     if not drafting:
@@ -48,27 +50,32 @@ def reason(plan: Plan, step: Mapping[str, Any]) -> str:
     )
 
 
-def then(plan: Plan, verdict: str, *, emitted: Sequence[str], given: bool, target: str) -> str:
-    """What to paste, or to do next."""
-    draft = plan.drafting.name if plan.drafting else None
+def unknown(plan: Plan, whatif: Sequence[Mapping[str, Any]]) -> str:
+    """The reason where no draft's acceptance is known: from which alpha each would pay."""
+    edges = [f"{one['draft']} {_edge(one)}" for one in whatif if one["what"] == "alpha"]
+    return f"{_bound(plan.choice)}, and how drafts are accepted is not known: {', '.join(edges)}"
+
+
+def then(plan: Plan, verdict: str, emitted: Sequence[str], unmeasured: Sequence[str], target: str) -> str:
+    """What to paste, or to do next; `unmeasured` are drafts whose acceptance is unknown, or given without a source."""
     if verdict == "measure_more":
-        return f"measure acceptance on more prompts: specmath profile --target {shlex.quote(target)} --draft {draft}"
+        return f"measure acceptance, of more prompts: {measure(target, unmeasured[0])}" if unmeasured else MORE
     if verdict == "dont_use":
         return "decode plainly; --whatif alpha says from which acceptance a draft would pay"
-    if emitted:
-        return f"paste the flags of {', '.join(emitted)} below"
-    if given:
-        known = f"measure alpha on your traffic: specmath profile --target {shlex.quote(target)} --draft {draft} --json"
-        return f"--emit vllm for the flags; {known}"
-    return "--emit vllm, sglang, llamacpp or trtllm for the flags"
+    flags = f"paste the flags of {', '.join(emitted)} below" if emitted else "--emit vllm for the flags"
+    if plan.choice.name in unmeasured:
+        return f"{flags}; alpha is taken as given, measure it: {measure(target, plan.choice.name)}"
+    return flags
 
 
-def refused(found: Infeasible) -> tuple[str, str]:
-    """The reason and what to do where nothing keeps the promise."""
-    return found.reason, found.lift
-
-
-def _bound(option: Any) -> str:
-    """What holds one option back."""
+def _bound(option: Option) -> str:
+    """What holds one option back, per GPU, as replicas may differ in size."""
     name = f"{option.name} with k = {option.k}" if option.k else "plain decoding"
-    return f"{option.binding} binds {name} at {significant(option.capacity)} req/s of a replica"
+    return f"{option.binding} holds {name} to {significant(option.capacity / option.tp)} requests/s per GPU"
+
+
+def _edge(one: Mapping[str, Any]) -> str:
+    aim = f"comes down to {one['gpus']} GPUs" if one["gpus"] else "pays"
+    if one["k"] is None:
+        return f"{aim} at no alpha"
+    return f"{aim} from alpha = {significant(one['value'])} (k = {one['k']})"

@@ -27,11 +27,12 @@ TRAFFIC = {"rate": "requests per second", "prompt": "mean tokens of a prompt", "
 
 def answer(options: Mapping[str, Any]) -> dict[str, Any]:
     """Plan, write the files that are asked for, and conclude: the document."""
+    _check_files(options)
     asked = Asked.of(options)
     found = asked.plan()
     document = asked.document(found)
     if options["csv"] and document["ranked"]:
-        _write(options["csv"], _table(document["ranked"]))
+        folder.write(options["csv"].parent, options["csv"].name, _table(document["ranked"]).encode())
     return document
 
 
@@ -168,7 +169,7 @@ def _sweeps(option: str, path: pathlib.Path | None) -> costs.Costs | None:
 def _traffic(options: Mapping[str, Any], log: inputs.Requests | None) -> Traffic:
     """As given, or the means of a log."""
     means = {} if log is None else _means(log)
-    values = {name: means.get(name) if options[name] is None else options[name] for name in TRAFFIC}
+    values: dict[str, Any] = {name: means.get(name) if options[name] is None else options[name] for name in TRAFFIC}
     for name, value in values.items():
         if value is None:
             raise ValueError(f"--{name}: found none, expected {TRAFFIC[name]}, or the log of requests as --arrivals")
@@ -232,6 +233,13 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _write(path: pathlib.Path, text: str) -> None:
-    folder.openable(path)
-    folder.write(path.parent, path.name, text.encode())
+def _check_files(options: Mapping[str, Any]) -> None:
+    """ValueError for a file that is asked for and cannot be written."""
+    for option, kinds in (("csv", ()), ("plot", (".svg", ".png"))):
+        path = options[option]
+        if path is None:
+            continue
+        if kinds and path.suffix.lower() not in kinds:
+            raise ValueError(f"--{option}: found {path}, expected the name of an .svg or a .png file")
+        if not path.parent.is_dir():
+            raise ValueError(f"--{option}: found no folder {path.parent}, expected one: create it first")
