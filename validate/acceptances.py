@@ -75,8 +75,7 @@ def measure(target: str, draft: str) -> str:
 
 def named(option: str, name: str, drafts: Sequence[str]) -> str:
     """The draft that a name means: itself, what stands before or after its colon; ValueError where it is none."""
-    parts = {draft: {draft, *draft.split(":", 1)} for draft in drafts}
-    meant = [draft for draft in drafts if draft == name] or [draft for draft in drafts if name in parts[draft]]
+    meant = [draft for draft in drafts if draft == name] or [d for d in drafts if name in d.split(":", 1)]
     if len(meant) != 1:
         raise ValueError(f"--{option}: found the draft {name!r}, expected one of {', '.join(drafts)}")
     return meant[0]
@@ -121,30 +120,33 @@ def _share(option, text):
 def _files(drafts, texts):
     """(draft, acceptance) of every draft that the files know."""
     for text in texts:
-        name, equals, place = text.rpartition("=")
-        path = pathlib.Path(
-            place if equals and name in {part for d in drafts for part in (d, *d.split(":", 1))} else text
-        )
-        wanted = named("acceptance", name, drafts) if str(path) != text else None
-        yield from _file(path, drafts, wanted)
+        name, _, rest = text.partition("=")
+        wanted = named("acceptance", name, drafts) if rest and not pathlib.Path(text).exists() else None
+        path = pathlib.Path(rest if wanted else text)
+        document = _document(path)
+        records = _records(document, wanted or (drafts[0] if len(drafts) == 1 else None))
+        found = {draft: records[name] for draft in drafts for name in _aliases(draft) if name in records}
+        found = {draft: record for draft, record in found.items() if wanted in (None, draft)}
+        if not found:
+            held = ", ".join(records) or "a draft without a name"
+            raise ValueError(f"--acceptance: found {held} in {path}, expected {', '.join(drafts)}: give DRAFT={path}")
+        yield from ((draft, _acceptance(path, draft, record)) for draft, record in found.items())
 
 
-def _file(path, drafts, wanted):
-    document = _document(path)
-    kind = document["schema"].removeprefix("specmath.").partition("/")[0]
-    if kind == "profile":
-        known = {str(draft["name"]): draft for draft in document["drafts"]}
-        meant = {wanted: known[next(iter(known))]} if wanted and len(known) == 1 else {}
-        meant |= {draft: known[name] for draft in drafts for name in known if name in (draft, *draft.split(":", 1)[1:])}
+def _records(document, alone):
+    """What a document says of each draft, by name; of the only one it has, also as `alone`, the draft that is meant."""
+    if "drafts" in document:
+        records = {str(record["name"]): record for record in document["drafts"]}
     else:
-        acceptance = document.get("acceptance") or document
-        names = [draft for draft in drafts if draft == document.get("draft")] or list(drafts)
-        meant = {wanted or names[0]: {"rule": document.get("rule"), **acceptance}} if wanted or len(names) == 1 else {}
-    meant = {draft: record for draft, record in meant.items() if wanted in (None, draft)}
-    if not meant:
-        held = ", ".join(known) if kind == "profile" else document.get("draft") or "a draft without a name"
-        raise ValueError(f"--acceptance: found {held} in {path}, expected {', '.join(drafts)}: give DRAFT={path}")
-    return [(draft, _acceptance(path, draft, record)) for draft, record in meant.items()]
+        said = {"rule": document.get("rule"), **(document.get("acceptance") or document)}
+        records = {document["draft"]: said} if document.get("draft") else {}
+        return {alone: said} if alone and not records else records
+    return {alone: next(iter(records.values()))} if alone and len(records) == 1 else records
+
+
+def _aliases(draft):
+    """Names that a file may have for it: itself, and the id behind its colon."""
+    return (draft, *draft.split(":", 1)[1:])
 
 
 def _document(path):

@@ -20,8 +20,8 @@ class Engine(StrEnum):
     old = "vllm-2024"
 
 
-PlanTarget = Annotated[str, typer.Option(help="A model of the catalogue, a config.json, its folder, or a hub id.")]
-PlanDrafts = Annotated[
+Target = Annotated[str, typer.Option(help="A model of the catalogue, a config.json, its folder, or a hub id.")]
+Drafts = Annotated[
     list[str], typer.Option(help="lookup, mtp, eagle[:ID], eagle3[:ID], sparse:TOKENS or a model; repeat it.")
 ]
 Alphas = Annotated[

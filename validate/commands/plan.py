@@ -173,7 +173,14 @@ def _traffic(options: Mapping[str, Any], log: inputs.Requests | None) -> Traffic
     for name, value in values.items():
         if value is None:
             raise ValueError(f"--{name}: found none, expected {TRAFFIC[name]}, or the log of requests as --arrivals")
-    return Traffic(**values, cached=options["cached"])
+    return Traffic(**values, cached=options["cached"], variation=_variation(log))
+
+
+def _variation(log: inputs.Requests | None) -> float:
+    """Squared coefficient of variation of the outputs: of a log its own, at most as if geometric."""
+    if log is None:
+        return 1.0
+    return min(1.0, float(log.output_tokens.var() / log.output_tokens.mean() ** 2))
 
 
 def _means(log: inputs.Requests) -> dict[str, float]:
