@@ -102,7 +102,7 @@ def _answer(document: Document) -> Section:
     sides = {"with": document["drafting"], "without": document["without"]}
     shown = {name: side for name, side in sides.items() if side}
     rows = tuple((name, *(words(side) for side in shown.values())) for name, words in ROWS)
-    return Section("With and without speculation", (), ("", *shown), rows, (_off(document), _confidence(document)))
+    return Section("Answer", (), ("", *shown), rows, (_off(document), _confidence(document)))
 
 
 def _off(document: Document) -> str:
