@@ -60,17 +60,22 @@ class Asked:
         drafts = [replace(draft_of(n, system.target), law=laws.get(n), depths=depths) for n in names]
         flags.check(options["emit"] or (), drafts)
         prices = _prices(options, system.gpus)
-        rates = {gpu: prices[gpu.name].dollars_per_hour for gpu in system.gpus if gpu.name in prices}
+        rates = _rates(prices, system.gpus)
         log = None if options["arrivals"] is None else inputs.read_requests(options["arrivals"])
-        question = Question(_traffic(options, log), _slo(options), system.gpus[0], rates or None, _operation(options))
+        question = Question(_traffic(options, log), _slo(options), system.gpus[0], rates, _operation(options))
         return cls(options, system, tuple(drafts), known, question, prices, log)
 
     def plan(self) -> Plan | Infeasible:
         """The plan of all drafts whose acceptance is known."""
         question = self.question
         kept = [candidate for candidate in self._candidates() if candidate.law is not None] or self._plain()
-        asked = {"gpu": question.gpu, "price": question.price, "operation": question.operation}
+        asked = {"gpu": question.gpu, "price": self.rates, "operation": question.operation}
         return plan(kept, question.traffic, question.slo, **asked)
+
+    @property
+    def rates(self) -> dict[Gpu, float] | None:
+        """Dollars per hour of each device, a device of one's own among them."""
+        return _rates(self.prices, self.system.gpus)
 
     def document(self, found: Plan | Infeasible) -> dict[str, Any]:
         """What is found as JSON has it."""
@@ -214,6 +219,10 @@ def _prices(options: Mapping[str, Any], gpus: Sequence[Gpu]) -> dict[str, inputs
         if found and gpu.name not in found:
             raise ValueError(f"--price: found none for {gpu.name}, expected one for every GPU: add {gpu.name}=DOLLARS")
     return found
+
+
+def _rates(prices: Mapping[str, inputs.Price], gpus: Sequence[Gpu]) -> dict[Gpu, float] | None:
+    return {gpu: prices[gpu.name].dollars_per_hour for gpu in gpus if gpu.name in prices} or None
 
 
 def _price(text: str, gpus: Sequence[Gpu], date: str) -> inputs.Price:
