@@ -210,7 +210,10 @@ def known_depths(candidate, context):
 
 def _identified(law, depths):
     """How many of the depths, in order, the law answers for."""
-    return sum(k < len(law.means(depths[-1])) for k in depths) if depths and law is not None else len(depths)
+    if law is None or not depths:
+        return len(depths)
+    deepest = len(law.means(depths[-1])) - 1
+    return sum(k <= deepest for k in depths)
 
 
 def _measured(cost, k, at):

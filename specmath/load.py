@@ -169,11 +169,12 @@ def exact_gpus(limit, question):
     """GPUs for the question's rate before rounding up to whole replicas; infinite where the promise is never kept.
 
     >>> from specmath import Linear, Pair
-    >>>     from specmath.candidates import Candidate, deployments
-    >>> question = Question(Traffic(8.0, 1, 1), Slo(), "H100")
+    >>> from specmath.candidates import Candidate, deployments
+    >>> question = Question(Traffic(8.0, 1, 2), Slo(), "H100")
     >>> one = deployments(Candidate("none", None, Pair(Linear(0.5, 0)), 0), question.traffic, question.operation)[0]
-    >>> round(exact_gpus(limit(one, Slo()), question), 6)
-    5.0
+    >>> found = limit(one, question.slo)
+    >>> exact_gpus(found, question) == 8.0 / (0.8 * found.rate)
+    True
     """
     carried = limit.rate * question.operation.utilisation
     return limit.deployment.candidate.replica_gpus * question.traffic.rate / carried if carried else math.inf

@@ -70,12 +70,12 @@ class BirthDeath:
         """E[N], present in all."""
         return plain(self.working + self.waiting)
 
-    @property
+    @cached_property
     def working(self):
         """E[min(N, c)], those worked on."""
         return plain(self.mean(np.arange(self.servers + 1)))
 
-    @property
+    @cached_property
     def waiting(self):
         """E[max(N - c, 0)], those that wait."""
         if self.room is None:

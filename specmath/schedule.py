@@ -127,16 +127,15 @@ def _table(stations, function):
 def _first(values):
     """The row with the least value in every column; of rows that tie the first."""
     least = np.min(values, axis=0)
-    return np.argmax(values <= least + TIE * np.abs(least), axis=0)
+    return np.argmax(values <= least + TIE * np.abs(least), axis=0).tolist()
 
 
 def _kept(times, fastest, batches, threshold):
     """The row in force along the batches, in their order."""
+    good = (times <= (1 + threshold) * times.min(axis=0)).T.tolist()
     rows: list = []
     for b in batches:
-        row = rows[-1] if rows else fastest[b]
-        kept = times[row, b] <= (1 + threshold) * times[fastest[b], b]
-        rows.append(row if kept else fastest[b])
+        rows.append(rows[-1] if rows and good[b][rows[-1]] else fastest[b])
     return rows
 
 

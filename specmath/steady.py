@@ -14,6 +14,8 @@ from specmath.draft import whole, within
 from specmath.stay import Stay
 from specmath.tails import sample
 
+STEEP = 1.2  # a strain above it tells the search for a capacity no more than that it is too much
+
 
 @dataclass(frozen=True)
 class Steady:
@@ -98,7 +100,7 @@ def capacity(station, slo=None):
     low = 1e-9 * high
     if strain(steady(station, low), slo) > 1:
         return 0.0, None
-    rate = _highest(lambda rate: math.log(strain(steady(station, rate), slo)), low, high)
+    rate = _highest(lambda rate: math.log(min(STEEP, strain(steady(station, rate), slo))), low, high)
     return rate, steady(station, rate)
 
 

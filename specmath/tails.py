@@ -152,6 +152,8 @@ def _memory(stays):
 def _gaps(stay, requests, rng):
     """Iterations as deliveries see them: those with many sequences count as often as they deliver."""
     station, law = stay.station, stay.chain.seen[1:]
+    if not station.rounds:
+        return np.zeros(requests)
     weights = np.cumsum(law * station.among * np.arange(1, station.max_batch + 1) / station.shared)
     places = np.searchsorted(weights / weights[-1], rng.random(requests)).clip(0, station.max_batch - 1)
     decoding = station.among[places]

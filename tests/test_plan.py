@@ -30,7 +30,7 @@ from specmath import (
     planning,
 )
 from specmath import candidates as places
-from specmath.serving import Overloaded, Station, steady
+from specmath.serving import Overloaded, Station, Taxes, steady
 from tests import worked
 
 EAGLE = worked.pair("Llama-3.1-70B", "H100 SXM", 4, "head", 4)
@@ -461,3 +461,29 @@ def test_what_keeps_no_promise_is_told_with_what_binds():
     found = plan([DRAFTING, LOOKUP], TRAFFIC, Slo(tpot=0.014), gpu=GPU)
     assert ("plain", 0, 4, "TPOT") in found.refused
     assert len(found.refused) + len(found.ranked) == 4
+
+
+def test_having_speculation_on_costs_a_draft_and_not_plain_decoding():
+    cached = replace(TRAFFIC, cached=0.5)
+    taxed = Operation(taxes=Taxes(idle=0.004, cache_lost=0.5))
+    free, paid = (plan(DRAFTING, cached, Slo(tpot=0.03), gpu=GPU, operation=o) for o in (Operation(), taxed))
+    assert paid.without == free.without
+    assert paid.drafting.exact_gpus > free.drafting.exact_gpus
+    assert paid.drafting.deployment.station.prefill > free.drafting.deployment.station.prefill
+
+
+def test_a_step_that_idles_is_left_later():
+    dear = replace(DRAFTING, cost=Pair(Linear(0.015, 1.6e-4, 4e-8), SMALL))
+    taxed = Operation(taxes=Taxes(idle=0.004))
+    free, paid = (
+        plan(dear, TRAFFIC, Slo(tpot=0.03), gpu=GPU, operation=o).switch_off.batch for o in (Operation(), taxed)
+    )
+    assert free < (paid or math.inf)
+
+
+def test_a_promise_to_95_percent_takes_more_than_one_of_the_mean():
+    mean, most = Slo(tpot=0.02), Slo(tpot=0.02, percentile=0.95)
+    of_mean, of_most = (plan(DRAFTING, TRAFFIC, slo, gpu=GPU) for slo in (mean, most))
+    assert of_most.choice.exact_gpus > of_mean.choice.exact_gpus
+    assert of_most.choice.state.at(0.95).tpot <= 0.02
+    assert of_most.binding == "TPOT"
