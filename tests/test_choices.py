@@ -228,10 +228,12 @@ def test_the_interval_of_alpha_becomes_one_of_the_gain_and_may_leave_it_open(com
     sure = one_object(command(*words, "--tpot", "20ms", "--acceptance", path, "--json")[1])
     assert sure["gain"]["low"] < sure["gain"]["value"] < sure["gain"]["high"]
     assert (sure["verdict"], sure["gain"]["prompts"]) == ("use", 20)
-    weak = profile(tmp_path, lookup=[1.0, 0.22, 0.04, 0.0])
+    weak = profile(tmp_path, lookup=[1.0, 0.11, 0.01, 0.0])
     open_ = one_object(command(*words, "--tpot", "60ms", "--acceptance", weak, "--json")[1])
-    assert open_["gain"]["low"] < 1 < open_["gain"]["high"]
     assert open_["verdict"] == "measure_more"
+    ends = [("--survival", f"lookup={0.11 + off},{0.1 * (0.11 + off)}") for off in (-0.05, 0.05)]
+    at_ends = [one_object(command(*words, "--tpot", "60ms", *end, "--json")[1])["verdict"] for end in ends]
+    assert at_ends == ["dont_use", "use"]
 
 
 def test_a_device_of_ones_own_has_a_price_by_its_name(command, tmp_path):  # noqa: F811

@@ -312,13 +312,20 @@ def test_what_is_asked_for_reaches_the_plan(asked):
     found = asked(*WORKED, "--max-batch", 8, "--utilisation", 0.5)[1]
     plan = by_hand(operation=Operation(0.5, 8))
     assert (found["gpus"], found["tpot"], found["max_batch"]) == (plan.gpus, plan.tpot, 8)
-    tail = asked(*WORKED, "--k", 3, "--percentile", 0.95)[1]
-    assert tail["gpus"] > asked(*WORKED, "--k", 3)[1]["gpus"]
-    assert tail["percentiles"]["p95"]["tpot"] <= 0.02
     both = asked(*(word for word in WORKED if word not in ("--tp", 4)), "--tp", "4,8")[1]
     assert {row["tp"] for row in both["ranked"]} == {4, 8}
     small = asked(*WORKED, "--kv", "fp8")[1]
     assert small["memory"]["kv_per_sequence"] == pytest.approx(found["memory"]["kv_per_sequence"] / 2, rel=0.01)
+
+
+@pytest.mark.slow
+def test_a_promise_to_all_but_a_few_takes_more_and_keeps_it(command):  # noqa: F811
+    code, out, err = command("plan", *WORKED, "--k", 3, "--percentile", 0.95, "--json")
+    tail = one_object(out)
+    assert code == 0
+    assert "percentiles" in err
+    assert tail["gpus"] > plan_of(*PROMISE, "--k", 3)["gpus"]
+    assert tail["percentiles"]["p95"]["tpot"] <= 0.02
 
 
 def test_a_simulation_agrees_with_the_plan(asked, tmp_path):

@@ -35,8 +35,10 @@ class Beside:
 
 def plan_document(plan: Plan, beside: Beside) -> dict[str, Any]:
     """The answer with what it rests on; unknown is null."""
-    gain = numbers.interval(plan, _alpha(plan, beside))
-    found = verdict(plan, gain, known=bool(beside.acceptances))
+    best = min((option for option in plan.ranked if option.k), key=lambda option: option.exact_gpus, default=None)
+    gain = numbers.interval(plan, _alpha(best, beside))
+    decided = numbers.decided(plan, _alpha(plan.drafting, beside))
+    found = verdict(plan, known=bool(beside.acceptances), decided=decided)
     shown = plan.drafting or plan.choice
     step = numbers.step(shown, shown.batch)
     why = reason(plan, step) if beside.acceptances else unknown(plan, beside.whatif)
@@ -100,8 +102,7 @@ def provenance(plan: Plan, beside: Beside) -> dict[str, Any]:
     return {**plan.provenance, **beside.provenance, "acceptance": known}
 
 
-def _alpha(plan: Plan, beside: Beside) -> Mapping[str, Any] | None:
-    """alpha with its interval, of the draft with the largest gain."""
-    best = min((option for option in plan.ranked if option.k), key=lambda option: option.exact_gpus, default=None)
-    names = [name for name in beside.acceptances if best and best.name.startswith(name)]
+def _alpha(option: Option | None, beside: Beside) -> Mapping[str, Any] | None:
+    """alpha with its interval, of the draft of an option."""
+    names = [name for name in beside.acceptances if option and option.name.startswith(name)]
     return beside.acceptances[max(names, key=len)].alpha if names else None

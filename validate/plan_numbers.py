@@ -9,8 +9,8 @@ from specmath.candidates import Candidate, loaded
 from specmath.curves import Curve
 from specmath.draft import Chain
 from specmath.inverse import Needed, needed_alpha, needed_cost
-from specmath.load import Option, Question, exact_gpus, limit
-from specmath.planning import Plan
+from specmath.load import Option, Question, exact_gpus, limit, size
+from specmath.planning import Plan, rank
 from specmath.schedule import token_seconds
 from specmath.serving import steady
 from specmath.varied import tilted
@@ -65,13 +65,18 @@ def interval(plan: Plan, alpha: Mapping[str, Any] | None) -> dict[str, Any] | No
         return None
     best = min((option for option in plan.ranked if option.k), key=lambda option: option.exact_gpus)
     found = {"value": plan.gain, "low": None, "high": None, "level": None, "prompts": None, "method": "alpha as given"}
-    ends = [alpha.get(end) for end in ("low", "high")] if alpha else [None]
-    if None in ends or not alpha or not alpha["value"]:
+    if not alpha or not (factors := _ends(alpha)):
         return found
-    factors = [end / alpha["value"] for end in ends]
     low, high = (plan.without.exact_gpus / _tilted(best, factor, plan.question) for factor in factors)
     known = {name: alpha.get(name) for name in ("level", "prompts")}
     return found | {"low": low, "high": high, **known, "method": "interval of alpha"}
+
+
+def decided(plan: Plan, alpha: Mapping[str, Any] | None) -> bool:
+    """Whether the best that drafts is the choice, or is not, at both ends of the interval of its alpha."""
+    if plan.drafting is None or plan.without is None or not alpha:
+        return True
+    return len({_pays(plan, factor) for factor in _ends(alpha)}) < 2
 
 
 def percentiles(option: Option) -> dict[str, Any]:
@@ -111,6 +116,20 @@ def _trade(option: Option, question: Question) -> dict[str, Any]:
     user = np.divide(1.0, tpot, out=np.full(len(tpot), np.nan), where=tpot > 0)
     mine = {"per_user": option.tokens_per_second_per_user, "per_gpu": option.tokens_per_second_per_gpu}
     return {**place, "per_user": user, "per_gpu": rates * question.traffic.output / option.tp, "chosen": mine}
+
+
+def _ends(alpha: Mapping[str, Any]) -> list[float]:
+    """The ends of an interval of alpha in times its value; none where it is not known."""
+    ends = [alpha.get(end) for end in ("low", "high")]
+    return [] if None in ends or not alpha["value"] else [end / alpha["value"] for end in ends]
+
+
+def _pays(plan: Plan, factor: float) -> bool:
+    """Whether drafting is better than not, with every acceptance so many times what it is."""
+    assert plan.drafting is not None
+    assert plan.without is not None
+    there = size(limit(tilted(plan.drafting.deployment, factor), plan.question.slo), plan.question)
+    return there is not None and rank((there, plan.without), plan.question.price)[0] is there
 
 
 def _tilted(option: Option, factor: float, question: Question) -> float:

@@ -26,7 +26,8 @@ def headline(document: Document) -> str:
     k, without = best["choice"]["k"], document["without"]
     named = f"{best['choice']['draft']} with k = {k}" if document["verdict"] == "use" else _at_best(best["choice"])
     instead = f"{without['gpus']} without" if without else "infeasible without"
-    return f"{word} {named}: {best['gpus']} GPUs, {instead} ({_place(best)}){_gain(document)}{_both(document)}"
+    same = f"{best['gpus']} GPUs, {instead} ({_place(best)}){_latency(best, without)}"
+    return f"{word} {named}: {same}{_gain(document)}{_both(document)}"
 
 
 def sections(document: Document) -> list[Section]:
@@ -56,6 +57,13 @@ def _place(one: Mapping[str, Any]) -> str:
     return f"{one['choice']['gpu']}, tp {one['choice']['tp']}"
 
 
+def _latency(best: Mapping[str, Any], without: Mapping[str, Any] | None) -> str:
+    """Where as many GPUs do, what differs is the latency."""
+    if without is None or best["gpus"] != without["gpus"]:
+        return ""
+    return f", TPOT {milliseconds(best['tpot'])} ms, {milliseconds(without['tpot'])} without"
+
+
 def _gain(document: Document) -> str:
     return f", {interval(document['gain'], 'x')} the requests per GPU" if document["gain"] else ""
 
@@ -67,7 +75,7 @@ def _dollars(one: Mapping[str, Any]) -> str:
 def _both(document: Document) -> str:
     best, without = document["drafting"], document["without"]
     dollars = _dollars(best)
-    return f"{dollars} and {_money(without['cost_per_million'])} without" if dollars and without else dollars
+    return f"{dollars}, {_money(without['cost_per_million'])} without" if dollars and without else dollars
 
 
 def _money(dollars: float | None) -> str:

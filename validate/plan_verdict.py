@@ -25,10 +25,9 @@ PARTS = {
 }
 
 
-def verdict(plan: Plan, gain: Mapping[str, Any] | None, *, known: bool) -> str:
-    """Use it or not; measure more where no acceptance is known, or the interval of the gain holds 1."""
-    straddles = gain and gain["low"] is not None and gain["low"] <= 1 <= gain["high"]
-    if straddles or not known:
+def verdict(plan: Plan, *, known: bool, decided: bool) -> str:
+    """Use it or not; measure more where no acceptance is known, or its interval does not decide."""
+    if not (known and decided):
         return "measure_more"
     return "use" if plan.choice.k else "dont_use"
 

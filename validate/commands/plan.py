@@ -18,6 +18,7 @@ from specmath.shapes import precision
 from validate import acceptances, costs, flags, folder, inputs, plan_document
 from validate.arguments import numbers
 from validate.candidates import Draft, System, candidates, draft_of
+from validate.console import say
 from validate.plan_numbers import whatif
 from validate.planning_arguments import seconds
 from validate.simulated import simulated
@@ -29,6 +30,8 @@ def answer(options: Mapping[str, Any]) -> dict[str, Any]:
     """Plan, write the files that are asked for, and conclude: the document."""
     _check_files(options)
     asked = Asked.of(options)
+    if options["percentile"]:
+        say("percentiles are drawn request by request, which may take half a minute")
     found = asked.plan()
     document = asked.document(found)
     if options["csv"] and document["ranked"]:
