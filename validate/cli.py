@@ -234,6 +234,8 @@ def plan(
     kv: on.OfKv = "bf16",
     engine: on.OfEngine = None,
     max_batch: on.MaxBatch = 256,
+    max_context: on.MaxContext = None,
+    idle: on.Idle = 0.0,
     utilisation: on.Utilisation = 0.8,
     price: on.Prices = None,
     price_date: on.PriceDate = None,

@@ -8,6 +8,7 @@ from typing import Any
 
 from validate import folder
 from validate.charts import COLOURS, NEUTRAL, panels, rendered
+from validate.plan_verdict import short
 
 HEIGHTS = (3.3, 2.5, 3.1)
 PLAIN, STYLES = "no drafts", ("-", "--", ":", "-.")
@@ -83,14 +84,17 @@ def heat(axes: Any, document: Document) -> None:
 def load(axes: Any, document: Document) -> None:
     """TPOT over the load of one replica, the promise, and where drafting is to be switched off."""
     k, top, promised = document["drafting"]["choice"]["k"], _top(document), document["inputs"]["tpot"]
+    widest = max(curve["rate"][-1] for curve in document["curves"])
+    axes.set(ylim=(0, top), xlim=(0, 1.05 * widest))
     for curve, colour in zip(document["curves"], (NEUTRAL, *COLOURS), strict=False):
         points = _milliseconds(curve)
         axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.4)
         height, (x, y), towards = LABELS[curve["name"]]
         place = next((point for point in reversed(points) if point[1] < height * top), points[0])
+        if place[0] < 0.3 * widest:
+            x, towards = 6, "left"
         said = {"color": colour, "fontsize": 8, "ha": towards, "bbox": GROUND}
         axes.annotate(ARMS[curve["name"]].format(k=k), place, (x, y), textcoords="offset points", **said)
-    axes.set(ylim=(0, top), xlim=(0, None))
     if promised:
         axes.axhline(1e3 * promised, color=NEUTRAL, linewidth=0.8, linestyle=":")
         right = axes.get_yaxis_transform()
@@ -129,13 +133,17 @@ def _milliseconds(curve: Mapping[str, Any]) -> list[tuple[float, float]]:
 
 def _trade_title(document: Document) -> str:
     best, gain = document["choice"], document["gain"]
-    if gain is None or document["verdict"] == "dont_use":
+    if gain is None or not best["k"]:
         return "What a user gets against what a GPU gives"
-    return f"{best['draft']} with k = {best['k']} carries up to {gain['value']:.2f}x the requests per GPU"
+    return f"{_short(document, best['draft'])} carries up to {gain['value']:.2f}x the requests per GPU"
+
+
+def _short(document: Document, name: str) -> str:
+    return short(name, document["inputs"]["draft"])
 
 
 def _heat_title(document: Document) -> str:
-    return f"{document['heat']['draft']}: times faster per token, k by batch (line)"
+    return f"{_short(document, document['heat']['draft'])}: times faster per token, k by batch (line)"
 
 
 def _load_title(document: Document) -> str:
@@ -150,6 +158,7 @@ def _limits(axes: Any, lines: Sequence[Mapping[str, Any]]) -> None:
 
 def _name_lines(axes: Any, lines: Sequence[Mapping[str, Any]]) -> None:
     """Each line's draft beside the point of its chosen load."""
+    names = [line["draft"] for line in lines if line["draft"]]
     low, high = axes.get_ylim()
     order = sorted(range(len(lines)), key=lambda i: lines[i]["chosen"]["per_gpu"])
     last = -math.inf
@@ -158,7 +167,7 @@ def _name_lines(axes: Any, lines: Sequence[Mapping[str, Any]]) -> None:
         colour = NEUTRAL if line["draft"] is None else COLOURS[i % len(COLOURS)]
         x, y = line["chosen"]["per_user"], line["chosen"]["per_gpu"]
         last = max(y, last + 0.06 * (high - low))
-        name = PLAIN if line["draft"] is None else f"{line['draft']}, k = {line['k']}"
+        name = PLAIN if line["draft"] is None else f"{short(line['draft'], names)}, k = {line['k']}"
         left = x > 0.6 * axes.get_xlim()[1]
         away = (-7 if left else 7, 0)
         axes.annotate(

@@ -1,10 +1,10 @@
 """The words of a plan: its answer, and the sections below it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from validate.document import significant
-from validate.plan_verdict import PARTS
+from validate.plan_verdict import PARTS, short
 from validate.words import UNKNOWN, WORDS, Section, counted, flat, interval, milliseconds, percent
 
 SHOWN, GIGA = 10, 1e9
@@ -24,7 +24,8 @@ def headline(document: Document) -> str:
         place = f"{document['gpus']} GPUs ({_place(document)}){_dollars(document)}"
         return f"{word}: plain decoding takes {place}{'' if document['refused'] else ', and no acceptance is known'}"
     k, without = best["choice"]["k"], document["without"]
-    named = f"{best['choice']['draft']} with k = {k}" if document["verdict"] == "use" else _at_best(best["choice"])
+    draft = short(best["choice"]["draft"], document["inputs"]["draft"])
+    named = f"{draft} with k = {k}" if document["verdict"] == "use" else f"{draft} (best k = {k})"
     instead = f"{without['gpus']} without" if without else "infeasible without"
     same = f"{best['gpus']} GPUs, {instead} ({_place(best)}){_latency(best, without)}"
     return f"{word} {named}: {same}{_gain(document)}{_both(document)}"
@@ -47,10 +48,6 @@ def sections(document: Document) -> list[Section]:
         *_rests(document),
         *(Section(f"Flags of {engine}", tuple(text.splitlines())) for engine, text in document["flags"].items()),
     ]
-
-
-def _at_best(choice: Mapping[str, Any]) -> str:
-    return f"{choice['draft']} (best k = {choice['k']})"
 
 
 def _place(one: Mapping[str, Any]) -> str:
@@ -85,7 +82,8 @@ def _money(dollars: float | None) -> str:
 ROWS: Sequence[tuple[str, Any]] = (
     ("draft", lambda one: one["choice"]["draft"] or "none"),
     ("k", lambda one: str(one["choice"]["k"])),
-    ("GPUs", lambda one: f"{one['gpus']} ({one['replicas']} replicas of {one['choice']['tp']} {one['choice']['gpu']})"),
+    ("GPUs", lambda one: f"{one['gpus']} ({counted(one['replicas'], 'replica')} of {one['choice']['tp']})"),
+    ("GPU", lambda one: one["choice"]["gpu"]),
     ("$ per million tokens", lambda one: _money(one["cost_per_million"])),
     ("requests/s that a replica carries", lambda one: significant(one["capacity"])),
     ("what bounds that", lambda one: one["binding"]),
@@ -94,15 +92,15 @@ ROWS: Sequence[tuple[str, Any]] = (
     ("gap between deliveries [ms]", lambda one: milliseconds(one["itl"])),
     ("TTFT [ms]", lambda one: milliseconds(one["ttft"])),
     ("whole request [s]", lambda one: significant(one["e2e"])),
-    ("TPOT, TTFT of 95 % of requests [ms]", lambda one: _tail(one["percentiles"]["p95"])),
+    ("TPOT and TTFT of 95 % of requests [ms]", lambda one: _tail(one["percentiles"]["p95"])),
     ("tokens/s of the fleet", lambda one: significant(one["tokens_per_second"])),
-    ("tokens/s per user, per GPU", lambda one: " , ".join(significant(one[rate]) for rate in RATES)),
+    ("tokens/s per user and per GPU", lambda one: " and ".join(significant(one[rate]) for rate in RATES)),
     ("share of time in prefills", lambda one: percent(one["prefill_share"], "")),
 )
 
 
 def _tail(found: Mapping[str, float]) -> str:
-    return f"{milliseconds(found['tpot'])} , {milliseconds(found['ttft'])}"
+    return f"{milliseconds(found['tpot'])} and {milliseconds(found['ttft'])}"
 
 
 def _answer(document: Document) -> Section:
@@ -110,13 +108,14 @@ def _answer(document: Document) -> Section:
     sides = {"with": document["drafting"], "without": document["without"]}
     shown = {name: side for name, side in sides.items() if side}
     rows = tuple((name, *(words(side) for side in shown.values())) for name, words in ROWS)
+    rows = tuple(row for row in rows if set(row[1:]) != {UNKNOWN})
     return Section("Answer", (), ("", *shown), rows, (_off(document), _confidence(document)))
 
 
 def _off(document: Document) -> str:
     off = document["switch_off"]
     if document["drafting"] is None:
-        return "Nothing that drafts keeps the promise."
+        return "Nothing that drafts keeps the promise." if document["refused"] else "No acceptance is known."
     if off["batch"] is None:
         return "It pays up to the largest batch: there is no load to switch it off at."
     if not off["batch"]:
@@ -185,19 +184,21 @@ def _schedule(document: Document) -> Section:
 
 def _ranked(ranked: Sequence[Mapping[str, Any]]) -> Section:
     columns = ("draft", "k", "tp", "GPU", "GPUs", "batch", "TPOT [ms]", "TTFT [ms]", "tokens/s per user", "per GPU")
+    names = {one["draft"] or "none" for one in ranked}
     first = {one["draft"]: i for i, one in reversed([*enumerate(ranked)])}
     shown = sorted({*first.values(), *range(min(SHOWN, len(ranked)))})[: SHOWN + len(first)]
     rows = tuple(
-        (*_option(one), _money(one["cost_per_million"]), one["binding"]) for one in map(ranked.__getitem__, shown)
+        (*_option(one, names), _money(one["cost_per_million"]), one["binding"])
+        for one in map(ranked.__getitem__, shown)
     )
     left = len(ranked) - len(shown)
     after = (f"{left} more keep the promise: --json or --csv has them.",) if left > 0 else ()
     return Section("All that keeps the promise, from the best", (), (*columns, "$/M", "bound by"), rows, after)
 
 
-def _option(one: Mapping[str, Any]) -> tuple[str, ...]:
+def _option(one: Mapping[str, Any], names: Iterable[str]) -> tuple[str, ...]:
     return (
-        one["draft"] or "none",
+        short(one["draft"] or "none", names),
         str(one["k"]),
         str(one["tp"]),
         one["gpu"],
@@ -206,6 +207,8 @@ def _option(one: Mapping[str, Any]) -> tuple[str, ...]:
         milliseconds(one["tpot"]),
         milliseconds(one["ttft"]),
         *(significant(one[rate]) for rate in RATES),
+        _money(one["cost_per_million"]),
+        one["binding"],
     )
 
 

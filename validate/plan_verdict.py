@@ -1,6 +1,7 @@
 """What a plan concludes: whether to draft, the reason by what binds and by the largest part, and what to do next."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from specmath.load import Option
@@ -9,6 +10,7 @@ from validate.acceptances import measure
 from validate.document import significant
 from validate.words import milliseconds
 
+HEAD = r"^(eagle3?):\S+"
 MORE = "measure acceptance of more prompts, which narrows its interval"
 PARTS = {
     "attention": "the matrices of attention",
@@ -25,6 +27,16 @@ PARTS = {
 }
 
 
+def short(name: str, names: Iterable[str]) -> str:
+    """A head without its id, where no other of the names is shortened to the same.
+
+    >>> short("eagle3:org/head", ["eagle3:org/head", "lookup"])
+    'eagle3'
+    """
+    found = re.sub(HEAD, r"\1", name)
+    return found if len({other for other in names if re.sub(HEAD, r"\1", other) == found}) < 2 else name
+
+
 def verdict(plan: Plan, *, known: bool, decided: bool) -> str:
     """Use it or not; measure more where no acceptance is known, or its interval does not decide."""
     if not (known and decided):
@@ -35,7 +47,8 @@ def verdict(plan: Plan, *, known: bool, decided: bool) -> str:
 def reason(plan: Plan, step: Mapping[str, Any]) -> str:
     """What binds with and without drafting, and what a round emits and costs at the batch it runs at."""
     plain, drafting = plan.without, plan.drafting
-    bound = [_bound(option) for option in (plain, drafting) if option]
+    names = [option.name for option in plan.ranked]
+    bound = [_bound(option, names) for option in (plain, drafting) if option]
     if plain is None:
         bound.insert(0, "plain decoding keeps no promise")
     if not drafting:
@@ -51,14 +64,15 @@ def reason(plan: Plan, step: Mapping[str, Any]) -> str:
 
 def unknown(plan: Plan, whatif: Sequence[Mapping[str, Any]]) -> str:
     """The reason where no draft's acceptance is known: from which alpha each would pay."""
-    edges = [f"{one['draft']} {_edge(one)}" for one in whatif if one["what"] == "alpha"]
-    return f"{_bound(plan.choice)}, and how drafts are accepted is not known: {', '.join(edges)}"
+    names = [one["draft"] for one in whatif]
+    edges = [f"{short(one['draft'], names)} {_edge(one)}" for one in whatif if one["what"] == "alpha"]
+    return f"{_bound(plan.choice, ())}, and how drafts are accepted is not known: {', '.join(edges)}"
 
 
 def then(plan: Plan, verdict: str, emitted: Sequence[str], unmeasured: Sequence[str], target: str) -> str:
     """What to paste, or to do next; `unmeasured` are drafts whose acceptance is unknown, or given without a source."""
     if verdict == "measure_more":
-        return f"measure acceptance, of more prompts: {measure(target, unmeasured[0])}" if unmeasured else MORE
+        return f"measure acceptance: {measure(target, unmeasured[0])}" if unmeasured else MORE
     if verdict == "dont_use":
         return "decode plainly; --whatif alpha says from which acceptance a draft would pay"
     flags = f"paste the flags of {', '.join(emitted)} below" if emitted else "--emit vllm for the flags"
@@ -67,9 +81,9 @@ def then(plan: Plan, verdict: str, emitted: Sequence[str], unmeasured: Sequence[
     return flags
 
 
-def _bound(option: Option) -> str:
+def _bound(option: Option, names: Sequence[str]) -> str:
     """What holds one option back, per GPU, as replicas may differ in size."""
-    name = f"{option.name} with k = {option.k}" if option.k else "plain decoding"
+    name = f"{short(option.name, names)} with k = {option.k}" if option.k else "plain decoding"
     return f"{option.binding} holds {name} to {significant(option.capacity / option.tp)} requests/s per GPU"
 
 

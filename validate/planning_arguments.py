@@ -52,6 +52,8 @@ Tpot = Annotated[str | None, typer.Option(help="Promised time per token after it
 E2e = Annotated[str | None, typer.Option(help="Promised time of the whole request, like 10s.")]
 Percentile = Annotated[float | None, typer.Option(help="Hold this share of the requests to it, like .95; else means.")]
 MaxBatch = Annotated[int, typer.Option(help="Sequences that an engine runs at once at most (max_num_seqs).")]
+MaxContext = Annotated[int | None, typer.Option(help="Tokens of the longest sequence admitted, for the flags.")]
+Idle = Annotated[float, typer.Option(help="Share of a step that an engine pays for drafts it has on at k = 0: .066.")]
 Utilisation = Annotated[float, typer.Option(help="Share of its capacity that a replica is given at most.")]
 Depths = Annotated[str, typer.Option("--k", help="Tokens drafted in a round, like 1-8 or 2,4.")]
 Prices = Annotated[

@@ -13,7 +13,7 @@ from specmath.hardware import Gpu
 from specmath.load import Question
 from specmath.obstacle import Infeasible
 from specmath.planning import Plan, plan
-from specmath.serving import Slo, Traffic
+from specmath.serving import Slo, Taxes, Traffic
 from specmath.shapes import precision
 from validate import acceptances, costs, flags, folder, inputs, plan_document
 from validate.arguments import numbers
@@ -82,7 +82,7 @@ class Asked:
 
     def document(self, found: Plan | Infeasible) -> dict[str, Any]:
         """What is found as JSON has it."""
-        beside = plan_document.Beside(self._inputs(), self.known, self._provenance(), whatif=self._whatif(found))
+        beside = plan_document.Beside(self._inputs(), self.known, self._provenance(found), whatif=self._whatif(found))
         if isinstance(found, Infeasible):
             return plan_document.infeasible_document(found, beside)
         emitted = flags.flags(found, self.options["emit"] or ())
@@ -117,13 +117,18 @@ class Asked:
             **{name: getattr(system, name) for name in ("weights", "kv", "engine")},
             **{name: getattr(question.traffic, name) for name in ("rate", "prompt", "output", "cached")},
             **{name: getattr(question.slo, name) for name in ("ttft", "tpot", "e2e", "percentile")},
-            **{name: getattr(question.operation, name) for name in ("utilisation", "max_batch")},
+            **{name: getattr(question.operation, name) for name in ("utilisation", "max_batch", "max_context")},
+            "idle": question.operation.taxes.idle_share,
         }
 
-    def _provenance(self) -> dict[str, Any]:
-        """Where shapes, devices, times and prices are from."""
+    def _provenance(self, found: Plan | Infeasible) -> dict[str, Any]:
+        """Where shapes, devices, times (on the GPUs that are chosen) and prices are from."""
         system, gpu = self.system, self.system.gpus[0]
-        reached = system.roofline(gpu, (system.tps or (1,))[0]).efficiency
+        tp = system.parallelisms(gpu, self.question.traffic.context)[0]
+        if isinstance(found, Plan):
+            gpu = next(gpu for gpu in system.gpus if gpu.name == found.choice.gpu)
+            tp = found.choice.tp
+        reached = system.roofline(gpu, tp).efficiency
         return {
             "shape": {"source": system.target.source, "trust": system.target.trust},
             "gpus": {gpu.name: dict(gpu.sources) for gpu in system.gpus},
@@ -204,7 +209,8 @@ def _slo(options: Mapping[str, Any]) -> Slo:
 
 
 def _operation(options: Mapping[str, Any]) -> Operation:
-    return Operation(options["utilisation"], options["max_batch"])
+    taxes = Taxes(idle_share=options["idle"])
+    return Operation(options["utilisation"], options["max_batch"], options["max_context"], taxes=taxes)
 
 
 def _prices(options: Mapping[str, Any], gpus: Sequence[Gpu]) -> dict[str, inputs.Price]:
