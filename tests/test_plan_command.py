@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import shlex
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -171,7 +173,7 @@ def test_the_answer_comes_first_with_its_reason_and_what_to_do(command):  # noqa
     code, out, err = command("plan", *WORKED, *PRICE, "--emit", "vllm")
     answer, reason, then = out.splitlines()[:3]
     assert (code, err) == (0, "")
-    assert answer.startswith(f"USE {HEAD} with k = ")
+    assert answer.startswith("USE eagle with k = ")
     assert "GPUs" in answer
     assert "$" in answer
     assert reason.startswith("because TPOT holds plain decoding to ")
@@ -180,6 +182,14 @@ def test_the_answer_comes_first_with_its_reason_and_what_to_do(command):  # noqa
         assert f"\n{title}\n" in out
     assert "vllm serve" in out
     assert "nan" not in out.lower().replace("tenant", "")
+
+
+def test_the_command_of_the_readme_gives_what_the_readme_shows(command):  # noqa: F811
+    shown = (ROOT / "README.md").read_text().partition("### Before you buy")[2].partition("\n### ")[0]
+    words, answer = re.search(r"\n    specmath (plan .*?[^\\])\n\n```\n(.*?)\n", shown, re.DOTALL).groups()
+    code, out, _ = command(*shlex.split(words.replace("\\\n", " ")))
+    assert code == 0
+    assert out.splitlines()[0] == answer
 
 
 def test_a_draft_that_does_not_pay_is_an_answer(asked):

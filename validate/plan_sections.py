@@ -187,10 +187,7 @@ def _ranked(ranked: Sequence[Mapping[str, Any]]) -> Section:
     names = {one["draft"] or "none" for one in ranked}
     first = {one["draft"]: i for i, one in reversed([*enumerate(ranked)])}
     shown = sorted({*first.values(), *range(min(SHOWN, len(ranked)))})[: SHOWN + len(first)]
-    rows = tuple(
-        (*_option(one, names), _money(one["cost_per_million"]), one["binding"])
-        for one in map(ranked.__getitem__, shown)
-    )
+    rows = tuple(_option(ranked[i], names) for i in shown)
     left = len(ranked) - len(shown)
     after = (f"{left} more keep the promise: --json or --csv has them.",) if left > 0 else ()
     return Section("All that keeps the promise, from the best", (), (*columns, "$/M", "bound by"), rows, after)
