@@ -8,7 +8,7 @@ from typing import Any
 
 from validate import folder
 from validate.charts import COLOURS, NEUTRAL, panels, rendered
-from validate.plan_verdict import short
+from validate.plan_words import short
 
 HEIGHTS = (3.3, 2.5, 3.1)
 PLAIN, STYLES = "no drafts", ("-", "--", ":", "-.")

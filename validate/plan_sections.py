@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from validate.document import significant
-from validate.plan_verdict import PARTS, short
+from validate.plan_words import PARTS, short
 from validate.words import UNKNOWN, WORDS, Section, counted, flat, interval, milliseconds, percent
 
 SHOWN, GIGA = 10, 1e9
@@ -62,7 +62,7 @@ def _latency(best: Mapping[str, Any], without: Mapping[str, Any] | None) -> str:
 
 
 def _gain(document: Document) -> str:
-    return f", {interval(document['gain'], 'x')} the requests per GPU" if document["gain"] else ""
+    return f", up to {interval(document['gain'], 'x')} the requests per GPU" if document["gain"] else ""
 
 
 def _dollars(one: Mapping[str, Any]) -> str:

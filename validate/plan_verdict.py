@@ -1,40 +1,16 @@
 """What a plan concludes: whether to draft, the reason by what binds and by the largest part, and what to do next."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from specmath.load import Option
 from specmath.planning import Plan
 from validate.acceptances import measure
 from validate.document import significant
+from validate.plan_words import PARTS, short
 from validate.words import milliseconds
 
-HEAD = r"^(eagle3?):\S+"
 MORE = "measure acceptance of more prompts, which narrows its interval"
-PARTS = {
-    "attention": "the matrices of attention",
-    "kv": "reading the KV cache",
-    "mlp": "the MLP",
-    "lm_head": "the output matrix",
-    "allreduce": "all-reduces",
-    "kernels": "small kernels and launches",
-    "sampling": "sampling",
-    "host": "the host",
-    "draft": "drafting",
-    "accepting": "accepting",
-    "forward": "the forward",
-}
-
-
-def short(name: str, names: Iterable[str]) -> str:
-    """A head without its id, where no other of the names is shortened to the same.
-
-    >>> short("eagle3:org/head", ["eagle3:org/head", "lookup"])
-    'eagle3'
-    """
-    found = re.sub(HEAD, r"\1", name)
-    return found if len({other for other in names if re.sub(HEAD, r"\1", other) == found}) < 2 else name
 
 
 def verdict(plan: Plan, *, known: bool, decided: bool) -> str:
