@@ -114,4 +114,4 @@ def calibrate(roofline: Roofline, table: Any, names: Sequence[str] = OF_ONE_TABL
 
 def _times(roofline, factors, rows):
     model = replace(roofline, efficiency=scaled(roofline.efficiency, factors, "a measured table"))
-    return np.array([model.seconds(n, batch=batch, context=context) for n, batch, context in rows[:3].T])
+    return np.asarray(model.seconds(rows[0], batch=rows[1], context=rows[2]))

@@ -75,7 +75,7 @@ def test_json_is_one_object_on_stdout_and_nothing_else(command):
 def test_the_command_alone_shows_its_subcommands(command):
     code, out, _ = command()
     assert code == 0
-    assert all(name in out for name in ("speedup", "run", "profile", "cost", "fit", "lossless"))
+    assert all(name in out for name in ("speedup", "run", "profile", "cost", "fit", "lossless", "plan"))
 
 
 @pytest.mark.parametrize(

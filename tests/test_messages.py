@@ -264,7 +264,7 @@ def test_a_context_beyond_the_models_names_the_option_and_the_limit(command, mon
         (("fit",), "found no source, expected it, as in: specmath fit runs/"),
         (
             ("frob",),
-            "found 'frob', expected one of speedup, run, profile, cost, fit, lossless, as in: specmath speedup",
+            "found 'frob', expected one of speedup, run, profile, cost, fit, lossless, plan, as in: specmath speedup",
         ),
         (("run", "--text", "x"), "found --text, expected some of --target, --draft, --prompts"),
         (("--frob",), "found --frob, expected one of speedup, run"),

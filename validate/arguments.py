@@ -39,6 +39,23 @@ Out = Annotated[pathlib.Path | None, typer.Option(help="Folder to write; by defa
 Resume = Annotated[pathlib.Path | None, typer.Option(help="Go on with the run of this folder.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda; by default CUDA where there is one.")]
 Weights = Annotated[Dtype | None, typer.Option(help="By default float32 on a CPU and bfloat16 on CUDA.")]
+Text = Annotated[
+    pathlib.Path | None,
+    typer.Option(help="What the target wrote: JSON Lines of prompt and response, or the folder of a run."),
+]
+Costs = Annotated[
+    pathlib.Path | None, typer.Option(help="Sweeps of specmath cost or run with the same draft, for speedups.")
+]
+SweptTo = Annotated[
+    int | None, typer.Option(min=1, help="Drafts of a round; without --lengths forwards over 1 to k + 1 tokens.")
+]
+Lengths = Annotated[str | None, typer.Option(help=f"Tokens per forward, like 1,2,5,9 or 1-33; without --k {LENGTHS}.")]
+Contexts = Annotated[str, typer.Option("--context", help="Tokens in the cache before, like 128,512.")]
+Batches = Annotated[str, typer.Option(help="Sequences per forward, like 1,4,16; 1 is always among them.")]
+Dummy = Annotated[
+    bool, typer.Option("--dummy-weights", help="Random weights: models are config.json files, or only named.")
+]
+Sweeps = Annotated[pathlib.Path | None, typer.Option(help="File of sweeps to write, or to go on with.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 

@@ -12,11 +12,12 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")  # of Okabe and Ito, those that text can have
 PREDICTED, MEASURED, NEUTRAL = *COLOURS[:2], "#555555"
 WIDTH, ROW, FRAME = 4.5, 0.42, 1.35
-NAME, TITLE = 16, 60
+NAME, TITLE, PANEL_TITLE = 16, 60, 54
 APART = 0.16
 REACH = 2.0
 
@@ -48,6 +49,18 @@ def column(title: str, height: float) -> tuple[Figure, Axes]:
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def panels(titles: Sequence[str], heights: Sequence[float]) -> tuple[Figure, list[Axes]]:
+    """An empty figure of column width, panels of so many inches below each other, each with its claim as title."""
+    figure = Figure(figsize=(WIDTH, sum(heights)), layout=ConstrainedLayoutEngine(h_pad=0.1))
+    FigureCanvasAgg(figure)
+    found = figure.subplots(len(titles), 1, height_ratios=heights, squeeze=False)[:, 0].tolist()
+    for axes, title in zip(found, titles, strict=True):
+        axes.set_title(textwrap.fill(title, PANEL_TITLE), fontsize=9, loc="left", parse_math=False)
+        axes.tick_params(labelsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, found
 
 
 def rendered(figure: Figure, kind: str) -> bytes:

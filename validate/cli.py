@@ -9,12 +9,17 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from validate import planning_arguments as on
 from validate.arguments import (
-    LENGTHS,
+    Batches,
+    Contexts,
+    Costs,
     Device,
     Draft,
     Drafts,
+    Dummy,
     Json,
+    Lengths,
     MinP,
     Out,
     PerDomain,
@@ -22,8 +27,11 @@ from validate.arguments import (
     Prompts,
     Resume,
     Seed,
+    Sweeps,
+    SweptTo,
     Target,
     Temperature,
+    Text,
     Tokens,
     TopK,
     TopP,
@@ -36,7 +44,7 @@ from validate.usage import USAGE, Once, explained
 BUNDLED, LOOKUP = "SmolLM2-135M-Instruct", "lookup"
 NOT_KEPT = ("out", "resume", "as_json")
 BAD_INPUT, INTERRUPTED = 2, 130
-EXIT = {"pass": 0, "fail": 1, "cannot_tell": 3}
+EXIT = {"pass": 0, "fail": 1, "infeasible": 1, "cannot_tell": 3}
 EXTRA = {
     **dict.fromkeys(
         ("torch", "transformers", "gguf", "safetensors", "array_api_compat", "huggingface_hub"), "validate"
@@ -108,15 +116,10 @@ def profile(
     context: typer.Context,
     target: Target = BUNDLED,
     draft: Drafts = [LOOKUP, "ngram"],  # noqa: B006 (typer copies it)
-    text: Annotated[
-        pathlib.Path | None,
-        typer.Option(help="What the target wrote: JSON Lines of prompt and response, or the folder of a run."),
-    ] = None,
+    text: Text = None,
     prompts: Prompts = None,
     k: Annotated[int, typer.Option(min=1, help="Depths 1 to k.")] = 8,
-    costs: Annotated[
-        pathlib.Path | None, typer.Option(help="Sweeps of specmath cost or run with the same draft, for speedups.")
-    ] = None,
+    costs: Costs = None,
     temperature: Temperature = 0.0,
     top_k: TopK = 0,
     top_p: TopP = 1.0,
@@ -140,23 +143,17 @@ def cost(
     context: typer.Context,
     target: Target = BUNDLED,
     draft: Draft = LOOKUP,
-    k: Annotated[
-        int | None, typer.Option(min=1, help="Drafts of a round; without --lengths forwards over 1 to k + 1 tokens.")
-    ] = None,
-    lengths: Annotated[
-        str | None, typer.Option(help=f"Tokens per forward, like 1,2,5,9 or 1-33; without --k {LENGTHS}.")
-    ] = None,
-    contexts: Annotated[str, typer.Option("--context", help="Tokens in the cache before, like 128,512.")] = "128,512",
-    batches: Annotated[str, typer.Option(help="Sequences per forward, like 1,4,16; 1 is always among them.")] = "1",
+    k: SweptTo = None,
+    lengths: Lengths = None,
+    contexts: Contexts = "128,512",
+    batches: Batches = "1",
     repeats: Annotated[int, typer.Option(min=1, help="Sweeps over all cells.")] = 20,
-    dummy_weights: Annotated[
-        bool, typer.Option("--dummy-weights", help="Random weights: models are config.json files, or only named.")
-    ] = False,
+    dummy_weights: Dummy = False,
     temperature: Temperature = 0.0,
     top_k: TopK = 0,
     top_p: TopP = 1.0,
     min_p: MinP = 0.0,
-    out: Annotated[pathlib.Path | None, typer.Option(help="File of sweeps to write, or to go on with.")] = None,
+    out: Sweeps = None,
     device: Device = None,
     dtype: Weights = None,
     as_json: Json = False,
@@ -212,6 +209,49 @@ def lossless(
     return EXIT[found["verdict"]]
 
 
+@app.command(cls=Once)
+def plan(
+    context: typer.Context,
+    target: on.Target,
+    draft: on.Drafts,
+    gpu: on.Gpus,
+    alpha: on.Alphas = None,
+    survival: on.Survivals = None,
+    acceptance: on.Acceptances = None,
+    rate: on.Rate = None,
+    prompt: on.Prompt = None,
+    output: on.Output = None,
+    cached: on.Cached = 0.0,
+    arrivals: on.Arrivals = None,
+    ttft: on.Ttft = None,
+    tpot: on.Tpot = None,
+    e2e: on.E2e = None,
+    percentile: on.Percentile = None,
+    k: on.Depths = "1-8",
+    tp: on.Parallelisms = None,
+    draft_tp: on.DraftParallelisms = None,
+    weights: on.OfWeights = None,
+    kv: on.OfKv = "bf16",
+    engine: on.OfEngine = None,
+    max_batch: on.MaxBatch = 256,
+    max_context: on.MaxContext = None,
+    idle: on.Idle = 0.0,
+    utilisation: on.Utilisation = 0.8,
+    price: on.Prices = None,
+    price_date: on.PriceDate = None,
+    costs: on.Measured = None,
+    calibrate: on.Calibrating = None,
+    simulate: on.Simulating = False,
+    emit: on.Emits = None,
+    whatif: on.WhatIfs = None,
+    csv: on.Csv = None,
+    plot: on.Plot = None,
+    as_json: Json = False,
+) -> int:
+    """GPUs, dollars, k by load, and the flags to paste."""
+    return _planned(context.params)
+
+
 def _work(command: str, context: typer.Context, out: pathlib.Path | None, resume: pathlib.Path | None) -> None:
     """A run or a profile, unless it is done: what can be judged without a model comes first."""
     from validate import ahead, folder, outcome
@@ -226,6 +266,19 @@ def _work(command: str, context: typer.Context, out: pathlib.Path | None, resume
         prompts = ahead.begun(options)
         found = _loaded(command, options).answer(options, place, prompts)
     _answer(*found, as_json=context.params["as_json"])
+
+
+def _planned(options: Mapping[str, Any]) -> int:
+    """A plan, and its charts where they are asked for."""
+    from validate.commands import plan as command
+
+    document = command.answer(options)
+    if options["plot"] and document["choice"]:
+        from validate import plan_charts
+
+        plan_charts.draw(document, options["plot"])
+    _answer(document, as_json=options["as_json"])
+    return EXIT.get(document["verdict"], 0)
 
 
 def _loaded(command: str, options: Mapping[str, Any]) -> Any:

@@ -118,6 +118,15 @@ def read_requests(path: str | pathlib.Path) -> Requests:
     return Requests(arrivals - arrivals[0] if any(timed) else None, prompts, outputs)
 
 
+def dated(place: str, text: str) -> str:
+    """A date as a price has it, from the year on; ValueError naming the place for what is none."""
+    if re.fullmatch(r"\d{4}(-\d\d){0,2}", text):
+        with suppress(ValueError):
+            datetime.date.fromisoformat(text + "2026-01-01"[len(text) :])
+            return text
+    raise ValueError(f"{place}: found {text!r}, expected one like 2026-11-05, 2026-11 or 2026")
+
+
 def _path(text, what):
     """The file or folder a text names, or None where it is no path."""
     path = pathlib.Path(text).expanduser()
@@ -261,7 +270,7 @@ def _price(place, record, own):
     texts = {key: _text(place, key, record.get(key) or "") for key in ("gpu", "date", "source")}
     name = own.get(texts["gpu"].lower()) or _known(place, texts["gpu"])
     rate = _positive(place, "dollars_per_hour", record["dollars_per_hour"])
-    return Price(name, rate, _date(place, texts["date"]), texts["source"])
+    return Price(name, rate, dated(f"{place}: date", texts["date"]), texts["source"])
 
 
 def _known(place, name):
@@ -269,14 +278,6 @@ def _known(place, name):
         return hardware.gpu(name).name
     except ValueError as problem:
         raise ValueError(f"{place}: {problem}") from None
-
-
-def _date(place, text):
-    if re.fullmatch(r"\d{4}(-\d\d){0,2}", text):
-        with suppress(ValueError):
-            datetime.date.fromisoformat(text + "2026-01-01"[len(text) :])
-            return text
-    raise ValueError(f"{place}: date: found {text!r}, expected one like 2026-11-05, 2026-11 or 2026")
 
 
 def _request(place, record):

@@ -6,7 +6,7 @@ Seconds become milliseconds here and nowhere else; every number shown is one of 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from validate import cost_sections, lossless_sections, profile_sections, run_sections
+from validate import cost_sections, lossless_sections, plan_sections, profile_sections, run_sections
 from validate.document import searched, significant, times
 from validate.words import UNKNOWN, WORDS, Section, alpha_in_words, counted, flat, interval, percent
 
@@ -110,6 +110,7 @@ _HEADLINES = {
     "cost": cost_sections.headline,
     "lossless": lossless_sections.headline,
     "profile": profile_sections.headline,
+    "plan": plan_sections.headline,
 }
 _SECTIONS = {
     "speedup": _speedup_sections,
@@ -118,4 +119,5 @@ _SECTIONS = {
     "cost": cost_sections.sections,
     "lossless": lossless_sections.sections,
     "profile": profile_sections.sections,
+    "plan": plan_sections.sections,
 }

@@ -15,6 +15,7 @@ SAMPLES = {
     "cost": "--lengths 1-8 --context 128,512",
     "lossless": "--draft early:27 --temperature .8",
     "fit": "runs/first",
+    "plan": "--target Llama-3.1-70B --draft mtp --alpha .7 --gpu h100 --rate 20 --prompt 1000 --output 300 --tpot 20ms",
 }
 EXPECTED = {
     r".*greater than or equal to (\S+)": r"at least \1",

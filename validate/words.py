@@ -6,7 +6,7 @@ from typing import Any
 
 from validate.document import significant
 
-WORDS = {"use": "USE", "dont_use": "DON'T USE", "measure_more": "MEASURE MORE"}
+WORDS = {"use": "USE", "dont_use": "DON'T USE", "measure_more": "MEASURE MORE", "infeasible": "INFEASIBLE"}
 WORDS |= {"pass": "PASS", "fail": "FAIL", "cannot_tell": "CANNOT TELL"}
 UNKNOWN = "–"
 
