@@ -6,7 +6,7 @@ import time
 from specmath import Geometric, HitMiss, Pair, Roofline
 from specmath.candidates import Candidate
 from specmath.cost import Share
-from specmath.planning import sweep
+from specmath.plan import sweep
 from specmath.serving import Slo, Traffic
 
 RUNS, TARGET = 5, 1.0

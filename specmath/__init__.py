@@ -19,6 +19,7 @@ numpy is all that is imported at first; the rest comes when it is asked for.
 
 import importlib
 import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 from specmath.acceptance import (
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     from specmath.intervals import Estimate, more_prompts, prompts_needed
     from specmath.learning import LearningCurve
     from specmath.obstacle import Infeasible
-    from specmath.planning import Plan, plan
+    from specmath.plan import Plan, plan
     from specmath.regimes import best_tree
     from specmath.replay import Replay
     from specmath.sampling import warp
@@ -159,7 +160,7 @@ LATER = {
     "intervals": ("Estimate", "more_prompts", "prompts_needed"),
     "learning": ("LearningCurve",),
     "obstacle": ("Infeasible",),
-    "planning": ("Plan", "plan"),
+    "plan": ("Plan",),
     "regimes": ("best_tree",),
     "replay": ("Replay",),
     "sampling": ("warp",),
@@ -189,6 +190,21 @@ def __getattr__(name: str) -> Any:
         if name in names:
             return getattr(importlib.import_module(f"specmath.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
+
+
+class _Package(types.ModuleType):
+    """specmath: its `plan` is the function, though importing the module of that name would put itself there."""
+
+    @property
+    def plan(self):
+        return importlib.import_module("specmath.plan").plan
+
+    @plan.setter
+    def plan(self, module):
+        """Nothing: the module stays where modules are."""
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

@@ -29,8 +29,7 @@ LARGE = (8192 * 8192 + 10240 * 8192 + 7168 * 8192 + 8192 * 7168) / 4  # weights 
 SMALL = 4096 * 4096
 REFERENCE, REFERENCE_PCIE = "H100 SXM", "L40S"
 MEASURED = {"fp4": "nvfp4", "fp8": "fp8", "int8": "fp8"}  # whose kernels stand for a format's; else those of bf16
-BLOCK_FIXED = {"B": 180e-6}  # block scales: quantising and launching, by the GPU's first letter (Blackwell)
-BLOCK_FIXED_ELSE = 58e-6  # Hopper: 58 to 90 us
+BLOCK_FIXED = 29e-6  # block scales: half of the 58 us of quantising and launching on Hopper; graphs launch for less
 KERNELS = "kernel tables of aiconfigurator-core 0.12.0"
 ASSUMED = "assumed"
 
@@ -208,7 +207,7 @@ def _product(gpu, form):
     peak = known_gpu(gpu if _rows("gemm_bandwidth_fraction", gpu)[1] else REFERENCE).bandwidth
     fixed = max((small / reached["small"] - small / share) / peak, 0.0)
     if form.name == "fp8_block":
-        fixed = BLOCK_FIXED.get(gpu[0], BLOCK_FIXED_ELSE)
+        fixed = BLOCK_FIXED
     return Product(min(share, 1.0), float(flops["value"]), fixed), _origin(own and form.name == wanted)
 
 

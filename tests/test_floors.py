@@ -72,7 +72,7 @@ FLOORS = {
     "specmath/inverse.py": 12,
     "specmath/obstacle.py": 12,
     "specmath/sensitivity.py": 12,
-    "specmath/planning.py": 13,
+    "specmath/plan.py": 13,
     "specmath/__init__.py": 14,
     "validate/__init__.py": 0,
     "validate/names.py": 15,

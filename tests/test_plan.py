@@ -2,6 +2,8 @@
 
 import math
 import re
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from importlib import import_module
 
@@ -27,7 +29,6 @@ from specmath import (
     Traffic,
     load,
     plan,
-    planning,
 )
 from specmath import candidates as places
 from specmath.serving import Overloaded, Station, Taxes, steady
@@ -37,6 +38,7 @@ EAGLE = worked.pair("Llama-3.1-70B", "H100 SXM", 4, "head", 4)
 GPU, TRAFFIC = "H100 SXM", Traffic(20.0, 1000, 300)
 TARGET, SMALL = Linear(0.015, 8e-5, 4e-8), Linear(0.0005, 1e-6, 1e-9)
 DRAFTING = Candidate("small", Geometric(0.7), Pair(TARGET, SMALL), (2, 4), gpus=4)
+PLANNING = import_module("specmath.plan")
 LOOKUP = Candidate("lookup", HitMiss(0.4, 0.8), Pair(TARGET), (3,), gpus=4)
 HEAVY = Candidate("heavy", Geometric(0.8), Pair(TARGET, Linear(0.006, 1e-5, 1e-8)), (1, 3), gpus=4)
 
@@ -132,7 +134,7 @@ def test_the_loop_would_notice_headroom_that_is_forgotten():
 def test_the_loop_would_notice_a_rank_by_latency_alone(monkeypatch):
     pair = [replace(DRAFTING, gpus=8, name="wide", cost=Pair(Linear(0.014, 8e-5, 4e-8), SMALL)), DRAFTING]
     assert plan(pair, TRAFFIC, Slo(), gpu=GPU).gpus == brute(pair, TRAFFIC, Slo())[1]
-    monkeypatch.setattr(planning, "_order", lambda option, price: option.e2e)
+    monkeypatch.setattr(PLANNING, "_order", lambda option, price: option.e2e)
     assert plan(pair, TRAFFIC, Slo(), gpu=GPU).gpus != brute(pair, TRAFFIC, Slo())[1]
 
 
@@ -294,8 +296,8 @@ WRONG = {
     "max_batch: found 0": lambda: Operation(max_batch=0),
     "price: found -1": lambda: plan(DRAFTING, TRAFFIC, Slo(), gpu=GPU, price=-1),
     "price: found none for H100 SXM": lambda: plan(DRAFTING, TRAFFIC, Slo(), gpu=GPU, price={"A100": 1.0}),
-    "traffics: found none": lambda: planning.sweep(DRAFTING, [], Slo(), gpu=GPU),
-    "traffics: found several": lambda: planning.sweep(DRAFTING, [TRAFFIC, Traffic(1, 1, 1)], Slo(), gpu=GPU),
+    "traffics: found none": lambda: PLANNING.sweep(DRAFTING, [], Slo(), gpu=GPU),
+    "traffics: found several": lambda: PLANNING.sweep(DRAFTING, [TRAFFIC, Traffic(1, 1, 1)], Slo(), gpu=GPU),
 }
 
 
@@ -308,14 +310,16 @@ def test_what_is_wrong_is_said_in_one_line(message):
 
 def test_a_sweep_is_a_plan_at_every_load():
     traffics = [replace(TRAFFIC, rate=rate) for rate in (0.5, 5, 50)]
-    for found, traffic in zip(planning.sweep(DRAFTING, traffics, Slo(tpot=0.02), gpu=GPU), traffics, strict=True):
+    for found, traffic in zip(PLANNING.sweep(DRAFTING, traffics, Slo(tpot=0.02), gpu=GPU), traffics, strict=True):
         alone = plan(DRAFTING, traffic, Slo(tpot=0.02), gpu=GPU)
         assert (found.ranked, found.schedule, found.switch_off) == (alone.ranked, alone.schedule, alone.switch_off)
 
 
 def test_the_public_name_is_the_function_whatever_was_imported_first():
-    assert specmath.plan is planning.plan
+    assert specmath.plan is PLANNING.plan is plan
     assert specmath.Infeasible is Infeasible
+    fresh = "import specmath.plan, specmath; from specmath.plan import sweep, Candidate; assert callable(specmath.plan)"
+    assert subprocess.run([sys.executable, "-c", fresh], check=False).returncode == 0
 
 
 def test_a_k_that_is_searched_is_at_least_as_good_as_each_alone():

@@ -13,7 +13,7 @@ import pytest
 from specmath.candidates import Candidate, Operation
 from specmath.cost import Pair, Roofline, Share
 from specmath.efficiency import efficiency
-from specmath.planning import plan
+from specmath.plan import plan
 from specmath.serving import Slo, Traffic
 from tests.pasted import READ, dense
 from tests.test_cli import ROOT, command, one_object  # noqa: F401 (a fixture)
@@ -314,7 +314,7 @@ def test_planning_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     loaded = set(done.stdout.splitlines()[-1].split())
-    assert "specmath.planning" in loaded
+    assert "specmath.plan" in loaded
     assert not loaded & {"torch", "transformers", "matplotlib", "huggingface_hub", "scipy.stats"}
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from specmath.planning import Plan
+from specmath.plan import Plan
 
 TIGHT = 0.1
 GIGA = 1e9

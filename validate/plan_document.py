@@ -6,7 +6,7 @@ from typing import Any
 
 from specmath.load import Option
 from specmath.obstacle import Infeasible
-from specmath.planning import Plan
+from specmath.plan import Plan
 from validate import plan_numbers as numbers
 from validate.acceptances import Acceptance
 from validate.document import envelope, nulled

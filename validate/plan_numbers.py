@@ -10,7 +10,7 @@ from specmath.curves import Curve
 from specmath.draft import Chain
 from specmath.inverse import Needed, needed_alpha, needed_cost
 from specmath.load import Option, Question, exact_gpus, limit, size
-from specmath.planning import Plan, rank
+from specmath.plan import Plan, rank
 from specmath.schedule import token_seconds
 from specmath.serving import steady
 from specmath.varied import tilted

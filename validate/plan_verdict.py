@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from specmath.load import Option
-from specmath.planning import Plan
+from specmath.plan import Plan
 from validate.acceptances import measure
 from validate.document import significant
 from validate.plan_words import PARTS, short

@@ -12,7 +12,7 @@ from specmath.efficiency import ENGINES
 from specmath.hardware import Gpu
 from specmath.load import Question
 from specmath.obstacle import Infeasible
-from specmath.planning import Plan, plan
+from specmath.plan import Plan, plan
 from specmath.serving import Slo, Taxes, Traffic
 from specmath.shapes import precision
 from validate import acceptances, costs, flags, folder, inputs, plan_document

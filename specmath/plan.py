@@ -9,7 +9,7 @@ them. No acceptance is assumed: a candidate brings its law.
 
 from dataclasses import dataclass, field, replace
 
-from specmath.candidates import DEFAULT, deployments, loaded
+from specmath.candidates import DEFAULT, Candidate, Operation, deployments, loaded
 from specmath.cost import Roofline, Share
 from specmath.curves import curves
 from specmath.inverse import needed_alpha, needed_cost
@@ -18,6 +18,9 @@ from specmath.memory import Memory
 from specmath.obstacle import Infeasible, obstacle
 from specmath.schedule import Schedule, SwitchOff, by_batch, by_rate, switch_off
 from specmath.sensitivity import sensitivities
+from specmath.traffic import Slo, Traffic
+
+__all__ = ["Candidate", "Infeasible", "Operation", "Option", "Plan", "Slo", "Traffic", "plan", "sweep"]
 
 CONFIDENCE = ("high", "medium", "low")
 
