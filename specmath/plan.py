@@ -150,7 +150,7 @@ def rank(options, price=None):
 
 def _order(option, price):
     dollars = 0.0 if price is None else option.cost_per_million
-    return (dollars, option.gpus, option.e2e, option.k, option.name, option.gpu, option.tp)
+    return (dollars, option.gpus, option.e2e, option.k, option.name, option.gpu, option.tp, option.exact_gpus)
 
 
 def _plan(limits, question, schedules):

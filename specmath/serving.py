@@ -86,9 +86,9 @@ class Station:
 
         k = 0 is plain decoding (law may be None), and with `taxes` an engine that has speculation on and drafts
         nothing. `prefill` [s] is asked of the cost unless given: of a Roofline what the prompt adds to an iteration of
-        half the batch, which reads the weights once for both; else target.seconds(tokens); the draft's added where a
-        model drafts. Of a measured cost only the batches measured are known; between two of them it is linear, and
-        beyond the last nothing runs.
+        half the batch, which reads the weights once for both; else target.prefill(tokens, context=cached) where it has
+        one, or target.seconds(tokens); the draft's added where a model drafts. Of a measured cost only the batches
+        measured are known; between two of them it is linear, and beyond the last nothing runs.
         """
         k, max_batch = Chain(k).k, whole("max_batch", max_batch, 1)
         at = {"batch": np.arange(1, max_batch + 1), "context": traffic.context}
@@ -244,7 +244,7 @@ def _prefill(cost, k, traffic, cached, batch):
 def _one_prefill(model, n, tokens, traffic, batch):
     cached = traffic.prompt - tokens
     if not hasattr(model, "mixed"):
-        return model.seconds(tokens, context=cached), 0.0
+        return getattr(model, "prefill", model.seconds)(tokens, context=cached), 0.0
     at = {"batch": batch, "context": traffic.context}
     added = model.mixed(n, tokens=tokens, cached=cached, **at) - model.seconds(n, **at)
     return added, max(0.0, model.prefill(tokens, context=cached) - added)
