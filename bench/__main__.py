@@ -6,6 +6,7 @@ from bench import (
     acceptor,
     cells,
     decoding,
+    engine_2024,
     grid,
     plan,
     products,
@@ -30,6 +31,7 @@ BENCHES = {
     "acceptor": acceptor.main,
     "silicon": silicon.main,
     "published": published.main,
+    "engine_2024": engine_2024.main,
     "cells": cells.main,
     "serving": serving.main,
 }

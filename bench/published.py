@@ -4,7 +4,7 @@ Llama-3.1-8B with an EAGLE head (arXiv 2601.11580, figure 1): a batch starts tog
 simulator has it, and its acceptance lengths are given. Their data are called acc_eagle while its README says EAGLE-3,
 so there are three readings: as given; without CNN/DailyMail, where the two heads differ most; and acceptance lengths
 read off the row of batch 1, which leaves the times alone to be judged. The sparse models: with experts drawn
-independently, and with their correlation fitted. vLLM's queries-per-second chart of 2024: see `engine_of_2024`.
+independently, and with their correlation fitted. vLLM's chart over queries per second of 2024: `bench/engine_2024.py`.
 """
 
 import csv
