@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from specmath import Candidate, Linear, Pair, Roofline, Slo, Traffic, plan
-from specmath.hardware import gpu, model
+from specmath.hardware import gpu
 from validate.plan_energy import energy
 
 TRAFFIC = Traffic(8.0, 1000, 300)
@@ -17,7 +17,7 @@ def chosen(target, draft, k):
 
 
 def test_operations_of_a_round_over_its_tokens():
-    """(k + 1) forwards of the target and k of the draft for 1 + .7 + .49 tokens; Leviathan et al. 2023, Theorem 3.11."""
+    """(k + 1) forwards of the target and k of the draft for 2.19 tokens (Leviathan et al. 2023, Theorem 3.11)."""
     target, draft = Roofline("Llama-3.1-8B", "h100"), Roofline("Llama-3.2-1B", "h100").drafting()
     drafting, plain = chosen(target, draft, 2)
     share = draft.shape.active_parameters / target.shape.active_parameters
@@ -40,7 +40,3 @@ def test_what_is_not_known():
     assert energy(drafting)["joules_per_token"] is None
     measured, _ = chosen(Linear(0.01, 1e-5), None, 1)
     assert energy(measured) is None
-
-
-def test_an_expert_model_counts_the_experts_that_run():
-    assert 2 * model("Qwen3-30B-A3B").active_parameters < 0.25 * 2 * model("Qwen3-30B-A3B").parameters
