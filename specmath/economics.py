@@ -91,7 +91,16 @@ def cost_per_million(gpus, price, tokens_per_second, *, utilisation=1):
     """
     gpus, tokens = _above("gpus", gpus), _above("tokens_per_second", tokens_per_second)
     share = _above("utilisation", utilisation, 1)
-    return 1e6 * gpus * priced(price).per_hour / (3600 * tokens * share)
+    return dollars_per_million(gpus, priced(price).per_hour, tokens * share)
+
+
+def dollars_per_million(gpus, per_hour, tokens_per_second):
+    """1e6 gpus per_hour / (3600 tokens_per_second), of what is billed per GPU-hour, however it was priced.
+
+    >>> dollars_per_million(4, 4.5, 2500.0)
+    2.0
+    """
+    return 1e6 * gpus * per_hour / (3600 * tokens_per_second)
 
 
 def gpus_needed(rate, capacity_per_replica, gpus_per_replica=1, *, target_utilisation=0.8):

@@ -12,10 +12,10 @@ from typing import Any
 
 from specmath.candidates import DEFAULT, Deployment, Operation
 from specmath.draft import within
+from specmath.economics import Price, dollars_per_million
 from specmath.hardware import gpu
 from specmath.serving import Slo, Steady, Traffic, capacity, steady, strain
 
-HOUR, MILLION = 3600.0, 1e6
 BOUND = 0.1  # a batch binds where one percent more of it would complete a tenth of a percent more
 
 
@@ -23,8 +23,8 @@ BOUND = 0.1  # a batch binds where one percent more of it would complete a tenth
 class Question:
     """What is asked: the traffic and the promise, on which GPU, at which price per GPU-hour, run how.
 
-    slo None promises nothing. price is a number, or one by the name of the GPU; None where dollars are not asked for.
-    ValueError for a rate of 0, an unknown GPU and a negative price.
+    slo None promises nothing. price is a number, a dated `Price`, or one by the name of the GPU; None where dollars are
+    not asked for. ValueError for a rate of 0, an unknown GPU and a negative price.
     """
 
     traffic: Traffic
@@ -39,10 +39,10 @@ class Question:
         object.__setattr__(self, "gpu", gpu(self.gpu))
         object.__setattr__(self, "slo", Slo() if self.slo is None else self.slo)
         if isinstance(self.price, Mapping):
-            prices = {gpu(name).name: within("price", price) for name, price in self.price.items()}
+            prices = {gpu(name).name: _billed(price) for name, price in self.price.items()}
             object.__setattr__(self, "price", prices)
         elif self.price is not None:
-            within("price", self.price)
+            object.__setattr__(self, "price", _billed(self.price))
 
     def gpu_of(self, candidate):
         """The name of the GPU a candidate runs on: that of its own cost, else the one asked about."""
@@ -193,19 +193,15 @@ def size(limit, question):
     return None
 
 
-def cost_per_million(gpus, price, traffic):
-    """Dollars per million output tokens of GPUs that serve this traffic; None without a price.
-
-    >>> cost_per_million(4, 3.0, Traffic(10.0, 1000, 300))
-    1.1111111111111112
-    """
-    return None if price is None else MILLION * gpus * price / (HOUR * traffic.rate * traffic.output)
+def _billed(price):
+    """Dollars per GPU-hour, of a `Price` those that are billed."""
+    return price.per_hour if isinstance(price, Price) else within("price", price)
 
 
 def _option(limit, question, replicas, state):
     deployment, rate = limit.deployment, question.traffic.rate
     candidate = deployment.candidate
-    gpus = replicas * candidate.replica_gpus
+    gpus, price = replicas * candidate.replica_gpus, question.price_of(candidate)
     return Option(
         name=candidate.name,
         k=deployment.k,
@@ -220,7 +216,7 @@ def _option(limit, question, replicas, state):
         ttft=state.ttft,
         e2e=state.e2e,
         tokens_per_second=rate * question.traffic.output,
-        cost_per_million=cost_per_million(gpus, question.price_of(candidate), question.traffic),
+        cost_per_million=price and dollars_per_million(gpus, price, rate * question.traffic.output),
         capacity=limit.rate,
         utilisation=rate / replicas / limit.rate,
         max_batch=deployment.held.max_batch,

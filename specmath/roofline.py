@@ -205,6 +205,11 @@ class Roofline:
         compute = 2.0 * parameters * tokens / (self.tp * self._flops(form) * reached.flops)
         return products * reached.fixed + smooth_maximum(memory, compute, self.efficiency.sharpness)
 
+    @property
+    def peak(self) -> float:
+        """FLOP/s of one GPU at which the weights of the layers are multiplied."""
+        return self._flops(precision(self.weights))
+
     def _flops(self, form):
         return getattr(self.gpu, form.compute, None) or self.gpu.bf16
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from specmath.cost import Pair, Roofline
 from specmath.draft import within
-from specmath.load import cost_per_million, exact_gpus, limit
+from specmath.economics import dollars_per_million
+from specmath.load import exact_gpus, limit
 from specmath.varied import bandwidth_scaled, draft_scaled, target_scaled, tilted, verify_scaled
 
 
@@ -81,4 +82,5 @@ def _traffic(name):
 def _answer(deployment, question):
     """Dollars per million tokens, or GPUs, before rounding up."""
     gpus = exact_gpus(limit(deployment, question.slo), question)
-    return gpus if question.price is None else cost_per_million(gpus, question.price, question.traffic)
+    tokens = question.traffic.rate * question.traffic.output
+    return gpus if question.price is None else dollars_per_million(gpus, question.price, tokens)

@@ -27,10 +27,10 @@ from specmath import (
     Slo,
     Table,
     Traffic,
-    load,
     plan,
 )
 from specmath import candidates as places
+from specmath.economics import Price, dollars_per_million
 from specmath.serving import Overloaded, Station, Taxes, steady
 from tests import worked
 
@@ -205,7 +205,7 @@ def test_the_worked_example_of_a_promised_time_per_token(tpot, plain, drafting, 
         full = steady(option.deployment.station, option.capacity)
         assert option.capacity == pytest.approx(rate, rel=0.03)
         assert full.batch == pytest.approx(batch, rel=0.03)
-        assert load.cost_per_million(4, 3.0, replace(TRAFFIC, rate=option.capacity)) == pytest.approx(dollars, rel=0.03)
+        assert dollars_per_million(4, 3.0, 300 * option.capacity) == pytest.approx(dollars, rel=0.03)
     assert found.gain == pytest.approx(gain, rel=0.03)
     assert best.binding == found.without.binding == "TPOT"
 
@@ -313,6 +313,13 @@ def test_a_sweep_is_a_plan_at_every_load():
     for found, traffic in zip(PLANNING.sweep(DRAFTING, traffics, Slo(tpot=0.02), gpu=GPU), traffics, strict=True):
         alone = plan(DRAFTING, traffic, Slo(tpot=0.02), gpu=GPU)
         assert (found.ranked, found.schedule, found.switch_off) == (alone.ranked, alone.schedule, alone.switch_off)
+
+
+def test_a_dated_price_is_its_bill():
+    dated = Price(2.0, "2026-05", "an offer", overhead=1.5)
+    found, same = (plan(DRAFTING, TRAFFIC, Slo(tpot=0.02), gpu=GPU, price=price) for price in (dated, 3.0))
+    assert found.cost_per_million == same.cost_per_million > 0
+    assert plan(DRAFTING, TRAFFIC, Slo(tpot=0.02), gpu=GPU, price={GPU: dated}).ranked == same.ranked
 
 
 def test_the_public_name_is_the_function_whatever_was_imported_first():

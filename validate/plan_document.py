@@ -11,6 +11,7 @@ from validate import plan_numbers as numbers
 from validate.acceptances import Acceptance
 from validate.document import envelope, nulled
 from validate.headroom import warnings
+from validate.plan_energy import energy
 from validate.plan_verdict import reason, then, unknown, verdict
 
 MEASURES = ("gpus", "batch", "tpot", "ttft", "tokens_per_second", "cost_per_million")
@@ -69,7 +70,7 @@ def plan_document(plan: Plan, beside: Beside) -> dict[str, Any]:
 
 def infeasible_document(found: Infeasible, beside: Beside) -> dict[str, Any]:
     """Nothing keeps the promise: what binds, and what would lift it."""
-    nothing = dict.fromkeys(("choice", *MEASURES, *MORE, *RATES, "prefill_share", "percentiles", *UNKNOWN))
+    nothing = dict.fromkeys(("choice", *MEASURES, *MORE, *RATES, "prefill_share", "percentiles", "energy", *UNKNOWN))
     empty = dict.fromkeys(("schedule", "schedule_falling", "by_rate", "ranked", "refused", "headroom", *LISTS), ())
     return nulled(
         envelope("plan", "infeasible", found.reason, found.lift)
@@ -87,7 +88,7 @@ def measured(option: Option) -> dict[str, Any]:
 
 
 def _whole(option: Option) -> dict[str, Any]:
-    return measured(option) | {"percentiles": numbers.percentiles(option)}
+    return measured(option) | {"percentiles": numbers.percentiles(option), "energy": energy(option)}
 
 
 def row(option: Option) -> dict[str, Any]:

@@ -95,12 +95,24 @@ ROWS: Sequence[tuple[str, Any]] = (
     ("TPOT and TTFT of 95 % of requests [ms]", lambda one: _tail(one["percentiles"]["p95"])),
     ("tokens/s of the fleet", lambda one: significant(one["tokens_per_second"])),
     ("tokens/s per user and per GPU", lambda one: " and ".join(significant(one[rate]) for rate in RATES)),
+    ("operations per token, plain is 1", lambda one: _operations(one["energy"])),
+    ("joules per token, at least and at most", lambda one: _joules(one["energy"])),
     ("share of time in prefills", lambda one: percent(one["prefill_share"], "")),
 )
 
 
 def _tail(found: Mapping[str, float]) -> str:
     return f"{milliseconds(found['tpot'])} and {milliseconds(found['ttft'])}"
+
+
+def _operations(energy: Mapping[str, Any] | None) -> str:
+    return UNKNOWN if energy is None else f"{energy['operations_factor']:.2f}"
+
+
+def _joules(energy: Mapping[str, Any] | None) -> str:
+    if energy is None or energy["joules_per_token"] is None:
+        return UNKNOWN
+    return " and ".join(significant(energy["joules_per_token"][bound]) for bound in ("low", "high"))
 
 
 def _answer(document: Document) -> Section:
