@@ -72,6 +72,13 @@ def test_both_gains_are_quoted_at_three_promises():
     assert looser < later
 
 
+def test_the_readme_quotes_both_gains_at_two_promises():
+    (carries, step), (later, then) = gains((20, 40))
+    said = f"{carries:.1f} times the requests at 20 ms, where a step is {step:.1f} times as fast"
+    readme = re.sub(r"\s+", " ", (PATH.parent.parent / "README.md").read_text())
+    assert f"{said}, and {later:.1f} times at 40 ms, where it is {then:.1f}" in readme
+
+
 def test_promised_15_ms_plain_decoding_serves_nobody_as_one_step_takes_longer():
     assert quotes("at 15 ms plain decoding serves nobody, as one step already takes longer")
     assert TARGET.seconds(1, context=TRAFFIC.context) > 0.015
