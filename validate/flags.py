@@ -6,6 +6,7 @@ from typing import Any
 
 from validate.adapters import llamacpp, sglang, trtllm, vllm
 from validate.candidates import Draft
+from validate.deployment import OWN_WEIGHTS
 
 ENGINES = {"vllm": vllm, "sglang": sglang, "llamacpp": llamacpp, "trtllm": trtllm}
 
@@ -19,6 +20,7 @@ def check(asked: Sequence[str], drafts: Sequence[Draft], tps: Sequence[int] = (1
     """ValueError for an engine or a version that is not known, or that cannot run one of the drafts."""
     for engine, version in map(_split, asked):
         for draft in drafts:
+            _check_named(engine, draft)
             try:
                 ENGINES[engine].emit(_like(draft), version=version)
             except ValueError as problem:
@@ -28,6 +30,15 @@ def check(asked: Sequence[str], drafts: Sequence[Draft], tps: Sequence[int] = (1
 def engine_of(asked: Sequence[str]) -> str | None:
     """The first engine whose flags are asked for."""
     return _split(asked[0])[0] if asked else None
+
+
+def _check_named(engine: str, draft: Draft) -> None:
+    """ValueError for a draft that no engine has, and for a head without its weights."""
+    found = f"--emit {engine}: found the draft {draft.name}"
+    if draft.method is None:
+        raise ValueError(f"{found}, which no engine has, expected another: leave one of the two out")
+    if draft.method in OWN_WEIGHTS and not draft.id:
+        raise ValueError(f"{found}, expected the id or path of its weights: --draft {draft.name}:ID")
 
 
 def _split(text: str) -> tuple[str, str | None]:
