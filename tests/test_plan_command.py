@@ -360,6 +360,7 @@ NAMED = [
     (("--draft", "eagle", "--emit", "vllm"), "expected the id or path of its weights: --draft eagle:ID"),
     (("--draft", "sparse:512", "--emit", "sglang"), "sparse:512, which no engine has"),
     (("--percentile", "95"), "--percentile: found 95, expected a share of 1: did you mean 0.95?"),
+    (("--price", "none.csv"), "--price: found no file none.csv"),
     (("--idle", "6.6"), "did you mean 0.066?"),
     (("--max-context", "500"), "--max-context: found 500, expected at least the 1300 tokens"),
     (("--draft-tp", "8"), "--draft-tp: found 8, expected at most the target's 4"),
@@ -443,3 +444,18 @@ def test_a_log_is_simulated_at_the_rate_that_is_asked_for(asked, tmp_path):
     alone = asked(*words)[1]["simulation"]
     assert alone["arrivals"] == "given"
     assert alone["latency"]["tpot"]["mean"] < 0.95 * scaled["latency"]["tpot"]["mean"]
+
+
+def test_flags_name_no_config_as_the_model(command):  # noqa: F811
+    config = ROOT / "bench" / "configs" / "qwen3-8b.json"
+    words = ("--target", config, "--gpu", "h100", "--tp", 1, "--draft", "lookup", "--alpha", 0.5)
+    out = command("plan", *words, *LOAD, "--emit", "vllm")[1].partition("FLAGS OF VLLM")[2]
+    assert "# Set MODEL to the target first." in out
+    assert str(config) not in out
+
+
+def test_flags_say_which_precisions_they_leave_out(asked):
+    planned = (*WORKED, "--emit", "vllm", "--emit", "trtllm")
+    assert not any("Planned with" in text for text in asked(*planned)[1]["flags"].values())
+    for text in asked(*planned, "--weights", "fp8", "--kv", "fp8")[1]["flags"].values():
+        assert text.startswith("# Planned with weights in fp8 and the KV cache in fp8: ")

@@ -11,9 +11,10 @@ from validate.deployment import OWN_WEIGHTS
 ENGINES = {"vllm": vllm, "sglang": sglang, "llamacpp": llamacpp, "trtllm": trtllm}
 
 
-def flags(plan: Any, asked: Iterable[str]) -> dict[str, str]:
-    """What to paste, by engine; `asked` holds names like vllm or vllm@0.33."""
-    return {engine: ENGINES[engine].emit(plan, version=version) for engine, version in map(_split, asked)}
+def flags(plan: Any, asked: Iterable[str], note: str = "") -> dict[str, str]:
+    """What to paste, by engine, below a note; `asked` holds names like vllm or vllm@0.33."""
+    before = f"# {note}\n" if note else ""
+    return {engine: before + ENGINES[engine].emit(plan, version=version) for engine, version in map(_split, asked)}
 
 
 def check(asked: Sequence[str], drafts: Sequence[Draft], tps: Sequence[int] = (1,)) -> None:

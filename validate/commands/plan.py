@@ -24,7 +24,7 @@ from validate.plan_numbers import whatif
 from validate.planning_arguments import seconds
 from validate.simulated import simulated
 
-PERCENT = 100
+PERCENT, SIXTEEN = 100, ("bf16", "fp16")
 TRAFFIC = {"rate": "requests per second", "prompt": "mean tokens of a prompt", "output": "mean tokens of an answer"}
 
 
@@ -94,7 +94,7 @@ class Asked:
         beside = plan_document.Beside(self._inputs(), self.known, self._provenance(found), whatif=self._whatif(found))
         if isinstance(found, Infeasible):
             return plan_document.infeasible_document(found, beside)
-        emitted = flags.flags(found, self.options["emit"] or ())
+        emitted = flags.flags(found, self.options["emit"] or (), self._precisions())
         tried = self.options["simulate"] and simulated(
             found.choice, found.question.traffic, found.question.slo, self.log
         )
@@ -102,8 +102,17 @@ class Asked:
 
     def _candidates(self) -> list[Candidate]:
         target = self.options["target"]
-        name = target if "/" in target else None
+        name = target if "/" in target and not pathlib.Path(target).is_file() else None
         return candidates(self.drafts, self.system, self.question.traffic, name)
+
+    def _precisions(self) -> str:
+        """What flags leave to whoever starts the engine: weights that are not the checkpoint's, and a smaller cache."""
+        system = self.system
+        planned = [f"weights in {system.weights}"] * (system.weights != system.target.weights)
+        planned += [f"the KV cache in {system.kv}"] * (system.kv not in SIXTEEN)
+        return f"Planned with {' and '.join(planned)}: give the engine what does that, no flag here does." * bool(
+            planned
+        )
 
     def _plain(self) -> list[Candidate]:
         """Plain decoding once on every device at every parallelism."""
@@ -268,6 +277,8 @@ def _prices(options: Mapping[str, Any], gpus: Sequence[Gpu]) -> dict[str, inputs
         if pathlib.Path(text).is_file():
             found |= inputs.read_prices(text, [gpu.name for gpu in gpus])
             continue
+        if text.endswith((".json", ".csv")):
+            raise ValueError(f"--price: found no file {text}, expected dated prices there, or dollars per GPU-hour")
         if options["price_date"] is None:
             raise ValueError(f"--price: found {text} without a date, expected --price-date beside it, like 2026-11")
         price = _price(text, gpus, inputs.dated("--price-date", options["price_date"]))
