@@ -1,4 +1,4 @@
-"""What `specmath plan` tells a planner: easy mistakes in one line, and a report that adds up and contradicts nothing."""
+"""What `specmath plan` tells a planner: easy mistakes in one line, and a report that adds up and agrees with itself."""
 
 import json
 
