@@ -204,7 +204,23 @@ def test_measured_costs_take_the_place_of_the_roofline(command, tmp_path):  # no
     assert "measured on one GPU" in err
     code, _, err = command("plan", *SMALL, "--rate", 1, "--prompt", 9000, "--output", 10, "--costs", path)
     assert code == 2
+    assert "--costs: context=9005" in err
     assert "expected context 512 to 2048" in err
+    assert "specmath cost --context around 9005 tokens" in err
+
+
+@pytest.mark.parametrize("option", ["--costs", "--calibrate"])
+def test_sweeps_of_another_shape_are_refused_and_those_of_this_one_named(command, tmp_path, option):  # noqa: F811
+    path = swept(tmp_path, slow)
+    other = ("--target", "Llama-3.2-1B", *SMALL[2:])
+    code, out, err = command("plan", *other, *LOAD, "--tp", 1, option, path)
+    assert (code, out) == (2, "")
+    assert f"{option}: found sweeps of Llama-3.1-8B, expected those of Llama-3.2-1B" in err
+    alias = ("--target", "meta-llama/Llama-3.1-8B-Instruct", *SMALL[2:])
+    code, out, _ = command("plan", *alias, *LOAD, "--tp", 1, option, path)
+    assert code == 0
+    assert "sweeps" in out.partition("WHAT IT RESTS ON")[2]
+    assert "Llama-3.1-8B, " in out.partition("WHAT IT RESTS ON")[2]
 
 
 def test_a_roofline_is_calibrated_to_sweeps(command, tmp_path):  # noqa: F811

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +11,7 @@ from specmath.calibration import Calibration, calibrate
 from specmath.candidates import Candidate
 from specmath.cost import Pair, Roofline, Share
 from specmath.efficiency import efficiency
-from specmath.hardware import Gpu
+from specmath.hardware import Gpu, models, nearest
 from specmath.memory import Memory
 from specmath.serving import Traffic
 from specmath.shapes import ModelShape
@@ -108,7 +109,19 @@ def draft_of(name: str, target: ModelShape) -> Draft:
     if kind in ("early", "mtp", *FREE):
         hint = "; what engines call ngram is lookup" if kind == "ngram" else ""
         raise ValueError(f"--draft: found {name!r}, expected {KINDS}{hint}")
-    return Draft(name, "draft_model", name, read_model(name))
+    return Draft(name, "draft_model", name, _model(name))
+
+
+def _model(name: str) -> ModelShape:
+    """The shape of a drafting model; ValueError with the kinds of drafts for a name that is none of anything."""
+    try:
+        return read_model(name)
+    except ValueError as problem:
+        if "/" in name or name.endswith(".json"):
+            raise ValueError(f"--draft: {problem}") from None
+        near = (*get_close_matches(name, (LOOKUP, "sparse", *FUSED), 1), *nearest(name, models()))
+        hint = f", like {', '.join(near)}" if near else ""
+        raise ValueError(f"--draft: found {name!r}, expected {KINDS}{hint}") from None
 
 
 def candidates(drafts: Sequence[Draft], system: System, traffic: Traffic, target: str | None) -> list[Candidate]:
@@ -130,13 +143,22 @@ def _of(draft: Draft, base: Roofline, system: System, traffic: Traffic, target: 
     widths = _widths(draft, base, system)
     for tp in widths:
         model = None if draft.shape is None else system.drafting(draft.shape, base.gpu, tp)
-        name = draft.name if len(widths) == 1 else f"{draft.name} (on {tp})"
+        name = draft.name if len(widths) == 1 else on(draft.name, tp)
         said = {"method": draft.method, "draft": draft.id, "target": target, "memory": Memory.of(base, model)}
         if system.costs is None:
             yield Candidate(name, draft.law, _pair(base, model), draft.depths, **said)
         else:
             prefill = _prefill(base, traffic)
             yield Candidate(name, draft.law, system.costs.pair(draft.name), draft.depths, prefill=prefill, **said)
+
+
+def on(name: str, tp: int) -> str:
+    """The name of a draft that is tried at several parallelisms, at one of them.
+
+    >>> on("org/draft", 2)
+    'org/draft (on 2)'
+    """
+    return f"{name} (on {tp})"
 
 
 def _widths(draft: Draft, base: Roofline, system: System) -> tuple[int, ...]:

@@ -6,19 +6,22 @@ from typing import Any
 
 from validate.adapters import llamacpp, sglang, trtllm, vllm
 from validate.candidates import Draft
+from validate.deployment import OWN_WEIGHTS
 
 ENGINES = {"vllm": vllm, "sglang": sglang, "llamacpp": llamacpp, "trtllm": trtllm}
 
 
-def flags(plan: Any, asked: Iterable[str]) -> dict[str, str]:
-    """What to paste, by engine; `asked` holds names like vllm or vllm@0.33."""
-    return {engine: ENGINES[engine].emit(plan, version=version) for engine, version in map(_split, asked)}
+def flags(plan: Any, asked: Iterable[str], note: str = "") -> dict[str, str]:
+    """What to paste, by engine, below a note; `asked` holds names like vllm or vllm@0.33."""
+    before = f"# {note}\n" if note else ""
+    return {engine: before + ENGINES[engine].emit(plan, version=version) for engine, version in map(_split, asked)}
 
 
 def check(asked: Sequence[str], drafts: Sequence[Draft], tps: Sequence[int] = (1,)) -> None:
     """ValueError for an engine or a version that is not known, or that cannot run one of the drafts."""
     for engine, version in map(_split, asked):
         for draft in drafts:
+            _check_named(engine, draft)
             try:
                 ENGINES[engine].emit(_like(draft), version=version)
             except ValueError as problem:
@@ -28,6 +31,15 @@ def check(asked: Sequence[str], drafts: Sequence[Draft], tps: Sequence[int] = (1
 def engine_of(asked: Sequence[str]) -> str | None:
     """The first engine whose flags are asked for."""
     return _split(asked[0])[0] if asked else None
+
+
+def _check_named(engine: str, draft: Draft) -> None:
+    """ValueError for a draft that no engine has, and for a head without its weights."""
+    found = f"--emit {engine}: found the draft {draft.name}"
+    if draft.method is None:
+        raise ValueError(f"{found}, which no engine has, expected another: leave one of the two out")
+    if draft.method in OWN_WEIGHTS and not draft.id:
+        raise ValueError(f"{found}, expected the id or path of its weights: --draft {draft.name}:ID")
 
 
 def _split(text: str) -> tuple[str, str | None]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from specmath.plan import Plan
 
-TIGHT = 0.1
+TIGHT, PADDED, NODE = 0.1, 0.01, 8
 GIGA = 1e9
 
 
@@ -14,6 +14,7 @@ def warnings(plan: Plan) -> list[str]:
     found = [*_memory(plan), *_graphs(plan, target)]
     if hasattr(target, "shape"):
         found += _parallel(target)
+        found += _vocabulary(plan.choice, target)
         if target.shape.moe and not target.calibrated:
             found.append("How tokens share experts is assumed: low confidence until calibrated (--calibrate).")
     kinds = {option.gpu for option in plan.ranked}
@@ -29,7 +30,8 @@ def _memory(plan: Plan) -> list[str]:
     found = []
     most = memory["kv_room"] / memory["kv_per_sequence"] if memory["kv_per_sequence"] else float("inf")
     if choice.max_batch >= int(most):
-        found.append(f"The KV cache holds {int(most)} sequences, fewer than an engine would run: it bounds the batch.")
+        bound = "it bounds the batch" if choice.binding == "memory" else "no batch is larger"
+        found.append(f"The KV cache holds {int(most)} sequences, fewer than an engine would run: {bound}.")
     if memory["headroom"] < TIGHT * memory["kv_room"]:
         left = memory["headroom"] / GIGA
         found.append(f"Of {memory['kv_room'] / GIGA:.1f} GB for the KV cache {left:.1f} GB are left at the mean batch.")
@@ -44,8 +46,19 @@ def _graphs(plan: Plan, target: Any) -> list[str]:
     return [f"CUDA graphs: {size}; beyond, kernels are launched one by one. Capture so many."]
 
 
+def _vocabulary(choice: Any, target: Any) -> list[str]:
+    """A drafting model of other tokens; sizes that differ by padding alone are none."""
+    shape = getattr(getattr(choice.candidate.cost, "draft", None), "shape", None)
+    if choice.method != "draft_model" or shape is None or abs(shape.vocab / target.shape.vocab - 1) < PADDED:
+        return []
+    found = f"{choice.name} has {shape.vocab} tokens in its vocabulary, the target {target.shape.vocab}"
+    return [f"{found}: most engines want the same tokenizer."]
+
+
 def _parallel(target: Any) -> list[str]:
     found, shape = [], target.shape
+    if target.tp > NODE:
+        found.append(f"tp {target.tp} is beyond the {NODE} GPUs of most machines: all-reduces are timed as within one.")
     if not shape.mla and target.tp > shape.kv_heads:
         held = f"{shape.kv_heads} KV heads"
         found.append(f"tp {target.tp} is above the {held}: each is kept {target.tp // shape.kv_heads} times.")

@@ -286,6 +286,8 @@ def _request(place, record):
         raise ValueError(f"{place}: found a {type(record).__name__}, expected an object")
     for key in COUNTS:
         value = record.get(key)
+        if value is None:
+            raise ValueError(f"{place}: found {', '.join(record) or 'nothing'}, expected {' and '.join(COUNTS)}")
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{place}: {key}: found {value!r}, expected an integer of at least 1")
     arrival = record.get("arrival_s")

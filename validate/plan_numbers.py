@@ -64,7 +64,9 @@ def interval(plan: Plan, alpha: Mapping[str, Any] | None) -> dict[str, Any] | No
     if plan.gain is None or plan.without is None:
         return None
     best = min((option for option in plan.ranked if option.k), key=lambda option: option.exact_gpus)
-    found = {"value": plan.gain, "low": None, "high": None, "level": None, "prompts": None, "method": "alpha as given"}
+    choice = {"draft": best.name, "k": best.k, "tp": best.tp, "gpu": best.gpu}
+    found = {"value": plan.gain, "low": None, "high": None, "level": None, "prompts": None, "choice": choice}
+    found["method"] = "alpha as given"
     if not alpha or not (factors := _ends(alpha)):
         return found
     low, high = (plan.without.exact_gpus / _tilted(best, factor, plan.question) for factor in factors)

@@ -21,13 +21,13 @@ def headline(document: Document) -> str:
         least = "" if document["least"] is None else f", {milliseconds(document['least'])} ms at least"
         return f"{word}: {document['binding']} binds{least}"
     if best is None:
-        place = f"{document['gpus']} GPUs ({_place(document)}){_dollars(document)}"
+        place = f"{counted(document['gpus'], 'GPU')} ({_place(document)}){_dollars(document)}"
         return f"{word}: plain decoding takes {place}{'' if document['refused'] else ', and no acceptance is known'}"
     k, without = best["choice"]["k"], document["without"]
     draft = short(best["choice"]["draft"], document["inputs"]["draft"])
     named = f"{draft} with k = {k}" if document["verdict"] == "use" else f"{draft} (best k = {k})"
     instead = f"{without['gpus']} without" if without else "infeasible without"
-    same = f"{best['gpus']} GPUs, {instead} ({_place(best)}){_latency(best, without)}"
+    same = f"{counted(best['gpus'], 'GPU')}, {instead} ({_place(best)}){_latency(best, without)}"
     return f"{word} {named}: {same}{_gain(document)}{_both(document)}"
 
 
@@ -62,7 +62,14 @@ def _latency(best: Mapping[str, Any], without: Mapping[str, Any] | None) -> str:
 
 
 def _gain(document: Document) -> str:
-    return f", up to {interval(document['gain'], 'x')} the requests per GPU" if document["gain"] else ""
+    """The largest gain per GPU, with what has it where that is not what the line is about."""
+    gain, named = document["gain"], document["drafting"]["choice"]
+    if not gain:
+        return ""
+    most = gain["choice"]
+    words = {"draft": most["draft"], "k": f"k = {most['k']}", "tp": f"tp {most['tp']}", "gpu": most["gpu"]}
+    other = ", ".join(word for key, word in words.items() if most[key] != named[key])
+    return f", up to {interval(gain, 'x')} the requests per GPU{f' with {other}' if other else ''}"
 
 
 def _dollars(one: Mapping[str, Any]) -> str:
@@ -128,6 +135,9 @@ def _off(document: Document) -> str:
     off = document["switch_off"]
     if document["drafting"] is None:
         return "Nothing that drafts keeps the promise." if document["refused"] else "No acceptance is known."
+    if document["verdict"] == "dont_use" and off["batch"] != 0:
+        until = "the largest batch" if off["batch"] is None else f"batch {off['batch']:.0f}"
+        return f"A token alone would come sooner with drafts up to {until}; with prefills and whole replicas none pays."
     if off["batch"] is None:
         return "It pays up to the largest batch: there is no load to switch it off at."
     if not off["batch"]:
@@ -175,9 +185,12 @@ def _memory(document: Document) -> list[Section]:
         "reserve": "reserve of the engine",
         "kv": f"KV cache of {document['batch']:.1f} sequences",
         "headroom": "left for more sequences",
+        "spare": "kept free by the engine",
         "total": "memory",
     }
-    rows = tuple((words, f"{memory[name] / GIGA:.1f} GB") for name, words in names.items())
+    used = sum(memory[name] for name in ("weights", "draft_weights", "reserve", "kv_room"))
+    amounts = {**memory, "spare": memory["total"] - used}
+    rows = tuple((words, f"{amounts[name] / GIGA:.1f} GB") for name, words in names.items() if amounts[name])
     each = f"A sequence takes {memory['kv_per_sequence'] / 1e6:.0f} MB, so that {_most(memory)} fit."
     return [Section("Memory of a GPU", (), ("", ""), rows, (each, *warned))]
 
@@ -195,17 +208,20 @@ def _schedule(document: Document) -> Section:
 
 
 def _ranked(ranked: Sequence[Mapping[str, Any]]) -> Section:
-    columns = ("draft", "k", "tp", "GPU", "GPUs", "batch", "TPOT [ms]", "TTFT [ms]", "tokens/s per user", "per GPU")
+    columns: tuple[str, ...] = ("draft", "k", "tp", "GPU", "GPUs", "batch", "TPOT [ms]", "TTFT [ms]")
+    columns = (*columns, "tokens/s per user", "per GPU")
     names = {one["draft"] or "none" for one in ranked}
-    first = {one["draft"]: i for i, one in reversed([*enumerate(ranked)])}
-    shown = sorted({*first.values(), *range(min(SHOWN, len(ranked)))})[: SHOWN + len(first)]
-    rows = tuple(_option(ranked[i], names) for i in shown)
+    first = {one[key]: i for key in ("draft", "gpu") for i, one in reversed([*enumerate(ranked)])}
+    shown = sorted({*first.values(), *range(min(SHOWN, len(ranked)))})
+    priced = any(one["cost_per_million"] is not None for one in ranked)
+    columns = (*columns, *(("$/M",) if priced else ()), "bound by")
+    rows = tuple(_option(ranked[i], names, priced) for i in shown)
     left = len(ranked) - len(shown)
     after = (f"{left} more keep the promise: --json or --csv has them.",) if left > 0 else ()
-    return Section("All that keeps the promise, from the best", (), (*columns, "$/M", "bound by"), rows, after)
+    return Section("All that keeps the promise, from the best", (), columns, rows, after)
 
 
-def _option(one: Mapping[str, Any], names: Iterable[str]) -> tuple[str, ...]:
+def _option(one: Mapping[str, Any], names: Iterable[str], priced: bool) -> tuple[str, ...]:
     return (
         short(one["draft"] or "none", names),
         str(one["k"]),
@@ -216,7 +232,7 @@ def _option(one: Mapping[str, Any], names: Iterable[str]) -> tuple[str, ...]:
         milliseconds(one["tpot"]),
         milliseconds(one["ttft"]),
         *(significant(one[rate]) for rate in RATES),
-        _money(one["cost_per_million"]),
+        *((_money(one["cost_per_million"]),) if priced else ()),
         one["binding"],
     )
 
@@ -249,7 +265,7 @@ def _whatif(document: Document) -> list[Section]:
 
 
 def _question(one: Mapping[str, Any]) -> str:
-    aim = f"for {one['gpus']} GPUs" if one["gpus"] else "to break even"
+    aim = f"for {counted(one['gpus'], 'GPU')}" if one["gpus"] else "to break even"
     return f"{'alpha' if one['what'] == 'alpha' else 'times its cost, at most,'} {aim}"
 
 
@@ -281,8 +297,11 @@ def _rests(document: Document) -> list[Section]:
     rows += [(gpu, sources.get("bandwidth", UNKNOWN)) for gpu, sources in origin["gpus"].items()]
     rows += [(f"time: {name}", f"{found['kind']}; {found['source']}") for name, found in origin["times"].items()]
     rows += [
-        (f"price of {gpu}", f"${p['dollars_per_hour']:g} per hour, {p['date']}, {p['source']}")
+        (f"price of {gpu}", ", ".join(filter(None, (f"${p['dollars_per_hour']:g} per hour", p["date"], p["source"]))))
         for gpu, p in (origin["price"] or {}).items()
     ]
+    if swept := origin["measured"] or origin["swept"]:
+        measured = (swept.get(key) for key in ("target", "processor", "device", "dtype"))
+        rows.insert(1, ("sweeps", ", ".join(str(word) for word in measured if word)))
     inputs = {name: value for name, value in document["inputs"].items() if value is not None}
     return [Section("What it rests on", (flat(inputs),), ("", ""), tuple(rows))]

@@ -6,9 +6,10 @@ from typing import Any
 from specmath.load import Option
 from specmath.plan import Plan
 from validate.acceptances import measure
+from validate.candidates import on
 from validate.document import significant
 from validate.plan_words import PARTS, short
-from validate.words import milliseconds
+from validate.words import counted, milliseconds
 
 MORE = "measure acceptance of more prompts, which narrows its interval"
 
@@ -52,8 +53,9 @@ def then(plan: Plan, verdict: str, emitted: Sequence[str], unmeasured: Sequence[
     if verdict == "dont_use":
         return "decode plainly; --whatif alpha says from which acceptance a draft would pay"
     flags = f"paste the flags of {', '.join(emitted)} below" if emitted else "--emit vllm for the flags"
-    if plan.choice.name in unmeasured:
-        return f"{flags}; alpha is taken as given, measure it: {measure(target, plan.choice.name)}"
+    given = [name for name in unmeasured if plan.choice.name in (name, on(name, plan.draft_tp))]
+    if given:
+        return f"{flags}; alpha is taken as given, measure it: {measure(target, given[0])}"
     return flags
 
 
@@ -64,7 +66,7 @@ def _bound(option: Option, names: Sequence[str]) -> str:
 
 
 def _edge(one: Mapping[str, Any]) -> str:
-    aim = f"comes down to {one['gpus']} GPUs" if one["gpus"] else "pays"
+    aim = f"comes down to {counted(one['gpus'], 'GPU')}" if one["gpus"] else "pays"
     if one["k"] is None:
         return f"{aim} at no alpha"
     return f"{aim} from alpha = {significant(one['value'])} (k = {one['k']})"

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from specmath.candidates import Candidate, Operation
+from specmath.cost import Outside
 from specmath.efficiency import ENGINES
-from specmath.hardware import Gpu
+from specmath.hardware import Gpu, model
 from specmath.load import Question
 from specmath.obstacle import Infeasible
 from specmath.plan import Plan, plan
 from specmath.serving import Slo, Taxes, Traffic
-from specmath.shapes import precision
+from specmath.shapes import ModelShape, precision
 from validate import acceptances, costs, flags, folder, inputs, plan_document
 from validate.arguments import numbers
 from validate.candidates import Draft, System, candidates, draft_of
@@ -23,6 +24,7 @@ from validate.plan_numbers import whatif
 from validate.planning_arguments import seconds
 from validate.simulated import simulated
 
+PERCENT, SIXTEEN = 100, ("bf16", "fp16")
 TRAFFIC = {"rate": "requests per second", "prompt": "mean tokens of a prompt", "output": "mean tokens of an answer"}
 
 
@@ -34,6 +36,8 @@ def answer(options: Mapping[str, Any]) -> dict[str, Any]:
         say("percentiles are drawn request by request, which may take half a minute")
     found = asked.plan()
     document = asked.document(found)
+    if document["choice"] is None and (options["csv"] or options["plot"]):
+        say("nothing keeps the promise, so that there is nothing to write to a file")
     if options["csv"] and document["ranked"]:
         folder.write(options["csv"].parent, options["csv"].name, _table(document["ranked"]).encode())
     return document
@@ -66,6 +70,7 @@ class Asked:
         rates = _rates(prices, system.gpus)
         log = None if options["arrivals"] is None else inputs.read_requests(options["arrivals"])
         question = Question(_traffic(options, log), _slo(options), system.gpus[0], rates, _operation(options))
+        _check_context(question)
         return cls(options, system, tuple(drafts), known, question, prices, log)
 
     def plan(self) -> Plan | Infeasible:
@@ -73,7 +78,11 @@ class Asked:
         question = self.question
         kept = [candidate for candidate in self._candidates() if candidate.law is not None] or self._plain()
         asked = {"gpu": question.gpu, "price": self.rates, "operation": question.operation}
-        return plan(kept, question.traffic, question.slo, **asked)
+        try:
+            return plan(kept, question.traffic, question.slo, **asked)
+        except Outside as problem:
+            middle = f"{question.traffic.context:g} tokens, --prompt and half of --output"
+            raise ValueError(f"--costs: {problem}: specmath cost --context around {middle}") from None
 
     @property
     def rates(self) -> dict[Gpu, float] | None:
@@ -85,7 +94,7 @@ class Asked:
         beside = plan_document.Beside(self._inputs(), self.known, self._provenance(found), whatif=self._whatif(found))
         if isinstance(found, Infeasible):
             return plan_document.infeasible_document(found, beside)
-        emitted = flags.flags(found, self.options["emit"] or ())
+        emitted = flags.flags(found, self.options["emit"] or (), self._precisions())
         tried = self.options["simulate"] and simulated(
             found.choice, found.question.traffic, found.question.slo, self.log
         )
@@ -93,8 +102,17 @@ class Asked:
 
     def _candidates(self) -> list[Candidate]:
         target = self.options["target"]
-        name = target if "/" in target else None
+        name = target if "/" in target and not pathlib.Path(target).is_file() else None
         return candidates(self.drafts, self.system, self.question.traffic, name)
+
+    def _precisions(self) -> str:
+        """What flags leave to whoever starts the engine: weights that are not the checkpoint's, and a smaller cache."""
+        system = self.system
+        planned = [f"weights in {system.weights}"] * (system.weights != system.target.weights)
+        planned += [f"the KV cache in {system.kv}"] * (system.kv not in SIXTEEN)
+        return f"Planned with {' and '.join(planned)}: give the engine what does that, no flag here does." * bool(
+            planned
+        )
 
     def _plain(self) -> list[Candidate]:
         """Plain decoding once on every device at every parallelism."""
@@ -129,17 +147,20 @@ class Asked:
             gpu = next(gpu for gpu in system.gpus if gpu.name == found.choice.gpu)
             tp = found.choice.tp
         reached = system.roofline(gpu, tp).efficiency
+        played = (*_PARAMETERS, *(_BETWEEN if tp > 1 else ()), *(("rho",) if system.target.moe else ()))
         return {
             "shape": {"source": system.target.source, "trust": system.target.trust},
             "gpus": {gpu.name: dict(gpu.sources) for gpu in system.gpus},
-            "times": {name: dict(zip(("kind", "source"), reached.origin(name), strict=True)) for name in _PARAMETERS},
+            "times": {name: dict(zip(("kind", "source"), reached.origin(name), strict=True)) for name in played},
             "price": {name: vars(price) for name, price in self.prices.items()} or None,
             "calibration": system.calibration and vars(system.calibration),
             "measured": system.costs and system.costs.measured,
+            "swept": system.calibrating and system.calibrating.measured,
         }
 
 
-_PARAMETERS = ("product", "head", "kv_bandwidth", "attention", "allreduce", "allreduce_bandwidth", "host", "rho")
+_PARAMETERS = ("product", "head", "kv_bandwidth", "attention", "host")
+_BETWEEN = ("allreduce", "allreduce_bandwidth")  # GPUs
 
 
 def _system(options: Mapping[str, Any]) -> System:
@@ -149,11 +170,17 @@ def _system(options: Mapping[str, Any]) -> System:
     for name in (weights, options["kv"]):
         precision(name)
     sweeps = {name: _sweeps(name, options[name]) for name in ("costs", "calibrate")}
+    for name, found in sweeps.items():
+        _check_swept(name, found, options["target"], target)
     if any(sweeps.values()) and len(gpus) > 1:
         raise ValueError(f"--gpu: found {len(gpus)} beside sweeps, expected the one that they were measured on")
     tps, draft_tps = (_parallel(f"--{name.replace('_', '-')}", options[name]) for name in ("tp", "draft_tp"))
     if sweeps["costs"] and set(tps) - {1}:
-        raise ValueError(f"--tp: found {options['tp']} beside --costs, measured on one GPU, expected 1: --calibrate")
+        raise ValueError(
+            f"--tp: found {', '.join(options['tp'])} beside --costs, measured on one GPU, expected 1: --calibrate"
+        )
+    if tps and draft_tps and draft_tps[0] > tps[-1]:
+        raise ValueError(f"--draft-tp: found {draft_tps[0]}, expected at most the target's {tps[-1]}")
     given = {"kv": options["kv"], "engine": _engine(options), "tps": tps, "draft_tps": draft_tps}
     return System(target, gpus, weights, costs=sweeps["costs"], calibrating=sweeps["calibrate"], **given)
 
@@ -177,6 +204,21 @@ def _sweeps(option: str, path: pathlib.Path | None) -> costs.Costs | None:
     if not found.sweeps:
         raise ValueError(f"--{option}: found no sweep in {path}, expected one or more: specmath cost --out FILE")
     return found
+
+
+def _check_swept(option: str, found: costs.Costs | None, name: str, target: ModelShape) -> None:
+    """ValueError for sweeps of a model of another shape, as far as its name tells."""
+    measured = "" if found is None else str(found.measured.get("target", ""))
+    if not measured or measured == name:
+        return
+    try:
+        shape = inputs.read_model(measured) if pathlib.Path(measured).exists() else model(measured)
+    except ValueError:
+        return
+    sizes = ("layers", "hidden", "heads", "vocab")
+    if any(getattr(shape, size) != getattr(target, size) for size in sizes):
+        expected = f"expected those of {name}: specmath cost --target {name}"
+        raise ValueError(f"--{option}: found sweeps of {measured}, {expected}")
 
 
 def _traffic(options: Mapping[str, Any], log: inputs.Requests | None) -> Traffic:
@@ -204,13 +246,28 @@ def _means(log: inputs.Requests) -> dict[str, float]:
 
 
 def _slo(options: Mapping[str, Any]) -> Slo:
+    _check_share("percentile", options["percentile"])
     ttft, tpot, e2e = (seconds(name, options[name]) for name in ("ttft", "tpot", "e2e"))
     return Slo(ttft, tpot, e2e=e2e, percentile=options["percentile"])
 
 
+def _check_share(option: str, value: float | None) -> None:
+    """ValueError for a percentage where a share is asked for."""
+    if value is not None and 1 < value <= PERCENT:
+        raise ValueError(f"--{option}: found {value:g}, expected a share of 1: did you mean {value / PERCENT:g}?")
+
+
 def _operation(options: Mapping[str, Any]) -> Operation:
+    _check_share("idle", options["idle"])
     taxes = Taxes(idle_share=options["idle"])
     return Operation(options["utilisation"], options["max_batch"], options["max_context"], taxes=taxes)
+
+
+def _check_context(question: Question) -> None:
+    """ValueError where the longest sequence admitted is shorter than the mean one."""
+    mean, most = question.traffic.prompt + question.traffic.output, question.operation.max_context
+    if most is not None and most < mean:
+        raise ValueError(f"--max-context: found {most}, expected at least the {mean:g} tokens of --prompt and --output")
 
 
 def _prices(options: Mapping[str, Any], gpus: Sequence[Gpu]) -> dict[str, inputs.Price]:
@@ -220,6 +277,8 @@ def _prices(options: Mapping[str, Any], gpus: Sequence[Gpu]) -> dict[str, inputs
         if pathlib.Path(text).is_file():
             found |= inputs.read_prices(text, [gpu.name for gpu in gpus])
             continue
+        if text.endswith((".json", ".csv")):
+            raise ValueError(f"--price: found no file {text}, expected dated prices there, or dollars per GPU-hour")
         if options["price_date"] is None:
             raise ValueError(f"--price: found {text} without a date, expected --price-date beside it, like 2026-11")
         price = _price(text, gpus, inputs.dated("--price-date", options["price_date"]))
