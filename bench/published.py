@@ -29,13 +29,6 @@ def rows(source):
         return [row for row in csv.DictReader(file) if row["source_id"] == source]
 
 
-def head(shape, method):
-    """The draft head of a method on a target: one dense layer of the target's width."""
-    dense = {"experts": 0, "active": 0, "expert_intermediate": 0, "shared_experts": 0, "experts_only": False}
-    width = shape.intermediate or 4 * shape.hidden
-    return replace(shape.head(fusion=FUSED[method]), **dense, intermediate=width, weights="bf16")
-
-
 def pair(row, weights, kv="bf16", rho=1.0):
     """The costs of a row's target and head."""
     shape, run = model(row["model"]), {"tp": int(row["n_gpu"])}
@@ -43,7 +36,7 @@ def pair(row, weights, kv="bf16", rho=1.0):
     draft = efficiency(row["hardware"], **run).drafting()
     return Pair(
         Roofline(shape, row["hardware"], weights=weights, kv=kv, efficiency=target, **run),
-        Roofline(head(shape, row["method"]), row["hardware"], efficiency=draft, **run),
+        Roofline(shape.head(fusion=FUSED[row["method"]], dense=True), row["hardware"], efficiency=draft, **run),
         overhead=target.accept,
     )
 

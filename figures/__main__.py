@@ -8,11 +8,14 @@ from figures import (
     break_even,
     by_position,
     by_prompt,
+    capacity_gain,
+    load_curves,
     one_alpha,
     persistence,
     predicted_measured,
     slowest,
     speedup_by_k,
+    step_parts,
     tree_or_chain,
 )
 from validate.charts import rendered
@@ -23,11 +26,14 @@ MODULES = (
     break_even,
     by_position,
     by_prompt,
+    capacity_gain,
+    load_curves,
     one_alpha,
     persistence,
     predicted_measured,
     slowest,
     speedup_by_k,
+    step_parts,
     tree_or_chain,
 )
 

@@ -281,13 +281,17 @@ class ModelShape:
         near = np.minimum(context, self.sliding_window) if self.sliding_layers else 0
         return (self.layers - self.sliding_layers) * context + self.sliding_layers * near
 
-    def head(self, layers=1, fusion=2) -> "ModelShape":
+    def head(self, layers=1, fusion=2, *, dense=False) -> "ModelShape":
         """A draft head on this model (EAGLE, MTP): so many of its layers, the whole output matrix, no embedding.
 
-        The layers are those with experts where there are any, and attend to the whole context. fusion is the hidden
+        The layers are those with experts where there are any, as MTP has them, or with `dense` (EAGLE) have an MLP of
+        the dense layers' width, else four times the hidden one. They attend to the whole context. fusion is the hidden
         states that are joined before them: 2 in EAGLE and MTP (the embedding and a feature), 3 in EAGLE-3.
         """
         alike: dict[str, Any] = {"dense_layers": 0, "sliding_layers": 0, "sliding_window": 0, "tied": True}
+        if dense and self.moe:
+            none = {"experts": 0, "active": 0, "expert_intermediate": 0, "shared_experts": 0, "experts_only": False}
+            alike |= none | {"intermediate": self.intermediate or 4 * self.hidden}
         return replace(self, name=f"{self.name} head", layers=layers, fusion=fusion, **alike)
 
     def windowed(self, tokens) -> "ModelShape":

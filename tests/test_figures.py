@@ -11,10 +11,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from figures import block_verification, by_position, by_prompt, persistence, tree_or_chain
+from figures import (
+    block_verification,
+    by_position,
+    by_prompt,
+    capacity_gain,
+    load_curves,
+    persistence,
+    step_parts,
+    tree_or_chain,
+)
 from specmath import Chain, Geometric, best_k, break_even
 from specmath.acceptance import Ranked
 from specmath.finish import rounds_to_emit
+from specmath.schedule import switch_off
 from specmath.tree_search import optimal_tree
 from validate.charts import rendered
 
@@ -172,3 +182,34 @@ def test_the_claim_of_the_cells_is_that_of_their_record():
     for value in (found["median_error"], found["worst_error"]):
         assert f"{100 * value:.1f} %" in module.TITLE
     assert f"{found['cells']} cells" in module.TITLE
+
+
+def test_the_title_of_capacity_gain_quotes_both_gains_at_both_promises():
+    (carried, step), (later, then) = capacity_gain.gains(capacity_gain.QUOTED)
+    claim = "Promised {} ms per token, a step is {:.1f}x as fast and a GPU carries {:.1f}x the requests"
+    assert claim.format(capacity_gain.QUOTED[0], step, carried) in title("capacity_gain")
+    assert f"at {capacity_gain.QUOTED[1]} ms {then:.1f}x and {later:.1f}x" in title("capacity_gain")
+
+
+def test_promised_less_than_a_plain_step_only_drafts_serve():
+    assert 0.0165 < capacity_gain.eagle().step(batch=1, context=capacity_gain.TRAFFIC.context) < 0.017
+
+
+def test_the_title_of_load_curves_quotes_what_is_carried_and_where_to_switch_off():
+    plain, fixed = load_curves.both(load_curves.planned())
+    off = switch_off(fixed.deployment.station, plain.deployment.station)
+    assert f"carries {plain.capacity:.1f} requests/s without drafts, {fixed.capacity:.1f} at k = 5" in title(
+        "load_curves"
+    )
+    assert f"above {off.rate:.1f} k = 5 is to be off" in title("load_curves")
+
+
+def test_the_title_of_step_parts_quotes_rounds_in_plain_steps_and_its_bars_are_whole():
+    cost = capacity_gain.eagle()
+    for batch in step_parts.BATCHES:
+        at = {"batch": batch, "context": capacity_gain.TRAFFIC.context}
+        step, whole = cost.step(**at), cost.round(Chain(step_parts.K), **at).total
+        assert sum(step_parts.milliseconds(batch, 1).values()) == pytest.approx(1e3 * step)
+        assert sum(step_parts.milliseconds(batch, step_parts.K + 1).values()) == pytest.approx(1e3 * whole)
+        if batch in (1, 128):
+            assert re.search(rf"\b{whole / step:.2f} (plain steps )?at (batch )?{batch}:?\b", title("step_parts"))

@@ -194,6 +194,10 @@ def test_a_head_is_a_layer_the_output_matrix_and_what_joins_the_hidden_states():
     assert llama.head(fusion=3).weight_bytes() == 2 * (layer + llama.head_parameters + 3 * 4096**2)
     assert llama.head(2).kv_bytes() == 2 * 4096
     assert models()["DeepSeek-V3"].head().moe_layers == 1
+    eagle = models()["DeepSeek-V3"].head(dense=True)
+    assert (eagle.moe, eagle.mlp_parameters) == (False, 3 * 7168 * 18432)
+    assert models()["gpt-oss-20b"].head(dense=True).intermediate == 4 * 2880
+    assert llama.head(dense=True) == llama.head()
     assert models()["gpt-oss-20b"].head().kv_read(5000) == 5000 * 2048
     latent = MLA.attention_parameters + 9 * MLA.expert_parameters + MLA.head_parameters
     assert MLA.head(fusion=0).parameters == latent
