@@ -41,7 +41,7 @@ class Memory:
     def of(cls, target, draft=None, *, usable=USABLE, reserve=RESERVE):
         """The memory of a target Roofline and, where a model drafts, of the draft's, on the target's GPU.
 
-        A draft that reads the target's own weights and cache (a sparse one of the same shape) adds nothing.
+        A draft that reads the target's own weights and cache (a sparse one of the same shape and weights) adds nothing.
         """
         gpu, own = target.gpu.memory, _holds(target, draft)
         weights, drafts = target.weight_bytes / target.tp, draft.weight_bytes / draft.tp if own else 0.0
@@ -86,7 +86,8 @@ def _holds(target, draft):
     """Whether a draft has weights and a cache of its own."""
     if draft is None or isinstance(draft, Share):
         return False
-    return replace(draft.shape, sparse=0, name="") != replace(target.shape, sparse=0, name="")
+    alike = replace(draft.shape, sparse=0, name="") == replace(target.shape, sparse=0, name="")
+    return not alike or draft.weights != target.weights
 
 
 def _per_token(model):

@@ -16,14 +16,14 @@ LIGHTER = "fp8"
 
 @dataclass(frozen=True)
 class Infeasible:
-    """No candidate keeps the promise: what binds (memory, TPOT, TTFT, E2E), why, and what would lift it.
+    """No candidate keeps the promise: what binds (memory, TPOT, TTFT, E2E), what would lift it, and why.
 
     value is the least seconds that the promised quantity comes to, with one request at a time; None where memory binds.
     """
 
     binding: str
-    reason: str
     lift: str
+    reason: str
     value: float | None = None
 
     def __str__(self):
@@ -40,7 +40,7 @@ def obstacle(limits, question):
     name, value, promised = strained(alone[nearest], question.slo)
     reason = f"{name} {_ms(promised)} is below {_ms(value)}, the least, of {_named(nearest)} with one request at a time"
     lifts = [*_changed(running, question), f"a promise of {_ms(_up(value))}"]
-    return Infeasible(name, reason, f"{_or(lifts)} would lift it", value)
+    return Infeasible(name, f"{_or(lifts)} would lift it", reason, value)
 
 
 def _memory(limits, question):
@@ -50,7 +50,7 @@ def _memory(limits, question):
     where = f"{candidate.replica_gpus} x {question.gpu_of(candidate)}"
     reason = f"memory of {where} holds no sequence of {question.traffic.context:g} tokens beside the weights"
     lifts = _changed(limits, question) or ["more memory per replica, or weights of fewer bits,"]
-    return Infeasible("memory", reason, f"{_or(lifts)} would lift it")
+    return Infeasible("memory", f"{_or(lifts)} would lift it", reason)
 
 
 def _changed(limits, question):

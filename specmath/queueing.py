@@ -86,7 +86,7 @@ class BirthDeath:
     @cached_property
     def busy(self):
         """P(N >= c), every place taken."""
-        return plain(1.0 - self.law[..., : self.servers].sum(axis=-1))
+        return plain(np.maximum(1.0 - self.law[..., : self.servers].sum(axis=-1), 0.0))
 
     @property
     def utilisation(self):

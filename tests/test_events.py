@@ -93,6 +93,17 @@ def test_who_does_not_fit_is_preempted_and_starts_over_with_all_it_has():
     assert int(result.prefilled.sum()) == 8 + 6  # the prompt, and the two tokens it had
 
 
+def test_slots_for_drafts_are_taken_before_any_is_accepted():
+    """5 tokens each and 4 slots each are 18 of 16: only one decodes. Plainly 5 + 1 each would fit."""
+    drafting = Station([1.0, 1.0], 1.0, 1.0, 5, survival=[1.0, 0.0, 0.0, 0.0])
+    held, free = (
+        run(one, [0.0, 0.0], [5, 5], [4, 4], scheduling=Scheduling(kv_tokens=16))
+        for one in (drafting, Station([1.0, 1.0], 1.0, 1.0, 5))
+    )
+    assert held.batch.tolist()[:2] == [0, 1]
+    assert free.batch.tolist()[:2] == [0, 2]
+
+
 def test_a_schedule_drafts_by_the_load():
     stations = {k: station(k, batch=8) for k in (0, 3)}
     requests = Requests(np.arange(40) * 0.05, np.full(40, 60))

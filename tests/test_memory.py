@@ -43,6 +43,16 @@ def test_a_draft_that_reads_the_target_itself_holds_nothing():
     assert Memory.of(TARGET, Share(TARGET, 0.006)).max_batch(2048) == Memory.of(TARGET).max_batch(2048)
 
 
+def test_a_quantised_copy_that_drafts_has_weights_and_a_whole_cache_of_its_own():
+    """fp8 beside bf16, on the same four: half of the weights more, and the cache once more, however little is read."""
+    copy = replace(TARGET, weights="fp8")
+    both, alone = Memory.of(TARGET, copy), Memory.of(TARGET)
+    assert both.draft_weights == copy.weight_bytes / 4
+    assert both.room == pytest.approx(alone.room - copy.weight_bytes / 4)
+    sparse = Memory.of(TARGET, replace(copy, shape=model("Llama-3.1-70B").windowed(512)))
+    assert sparse.kv(4096) == both.kv(4096) == pytest.approx(2 * 4096 * KV_70B / 4)
+
+
 def test_windows_hold_what_they_read():
     """gpt-oss: every second layer keeps 128 tokens; MLA keeps its latent on every GPU."""
     oss = Roofline("gpt-oss-120b", "b200", weights="mxfp4")

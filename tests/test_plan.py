@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass, replace
 from importlib import import_module
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -498,3 +499,38 @@ def test_a_promise_to_95_percent_takes_more_than_one_of_the_mean():
     assert of_most.choice.exact_gpus > of_mean.choice.exact_gpus
     assert of_most.choice.state.at(0.95).tpot <= 0.02
     assert of_most.binding == "TPOT"
+
+
+def test_of_percentiles_the_one_that_is_exhausted_binds():
+    """Means bind otherwise here: TTFT spreads far more than TPOT, which is nearer to its promise on average."""
+    state = plan(DRAFTING, TRAFFIC, Slo(tpot=0.02), gpu=GPU).choice.state
+    tail = state.at(0.95)
+    slo = Slo(tail.ttft, 1.1 * tail.tpot, percentile=0.95)
+    assert state.ttft / slo.ttft < state.tpot / slo.tpot
+    assert plan(DRAFTING, TRAFFIC, slo, gpu=GPU).choice.binding == "TTFT"
+
+
+@dataclass(frozen=True)
+class Cliff:
+    """A forward that beyond 8 tokens takes six times as long, as where no graph was captured."""
+
+    provenance = "assumed"
+
+    def seconds(self, n, *, batch=1, context=0):
+        return 0.01 + 0.05 * (n * np.asarray(batch) > 8)
+
+
+def test_a_batch_is_held_below_a_cliff():
+    found = plan(
+        Candidate("none", None, Pair(Cliff()), 0, prefill=1e-4),
+        Traffic(1.0, 100, 100),
+        Slo(),
+        gpu=GPU,
+        operation=Operation(max_batch=16),
+    ).choice
+    assert found.max_batch == 8
+    assert found.capacity == pytest.approx(8 / (8e-4 + 100 * 0.01), rel=1e-3)
+
+
+def test_what_binds_and_what_lifts_it_come_first():
+    assert Infeasible("memory", "tp 8 would lift it", "it does not fit").lift == "tp 8 would lift it"

@@ -217,6 +217,14 @@ def test_a_model_that_fits_nowhere_is_infeasible_by_memory(asked):
     assert (code, found["binding"], found["least"]) == (1, "memory", None)
 
 
+def test_weights_that_do_not_fit_are_lifted_by_what_fits(asked):
+    small = ("--target", TARGET, "--gpu", "h100", "--draft", HEAD, "--alpha", 0.7, *LOAD, "--tpot", "50ms")
+    code, found = asked(*small, "--tp", 1)
+    assert (code, found["binding"]) == (1, "memory")
+    assert "tp 2, tp 4, tp 8 or fp8 weights would lift it" in found["next"]
+    assert asked(*small, "--tp", 2)[0] == asked(*small, "--tp", 1, "--weights", "fp8")[0] == 0
+
+
 def test_the_alpha_that_is_needed_is_where_drafting_begins_to_pay(asked):
     code, found = asked(*ON, "--draft", HEAD, *LOAD, *PROMISE, "--whatif", "alpha")
     assert (code, found["verdict"], found["drafting"]) == (0, "measure_more", None)

@@ -88,6 +88,16 @@ def test_coverage_keeps_its_bounds(experts, active, skew, tokens):
     assert found <= coverage(experts, active, tokens) * (1 + 1e-9)  # popular experts are shared: fewer are touched
 
 
+def test_popular_experts_are_counted_one_by_one():
+    """8 experts, 2 active, popularity as 1 / rank^.5: p_e = 2 e^-.5 / sum, and 1 - (1 - p_e)^5 of each."""
+    weights = [rank**-0.5 for rank in range(1, 9)]
+    touched = 0.0
+    for weight in weights:
+        touched += 1 - (1 - 2 * weight / sum(weights)) ** 5
+    assert coverage(8, 2, 5, 0.5) == pytest.approx(touched)
+    assert touched < coverage(8, 2, 5) - 0.05
+
+
 def test_correlated_tokens_touch_fewer_experts():
     shape = model("Qwen3-30B-A3B")
     alone = efficiency("H100 SXM")
@@ -98,6 +108,27 @@ def test_correlated_tokens_touch_fewer_experts():
     assert one.seconds(1, batch=4) == all_alike.seconds(1, batch=4)
     assert one.breakdown(4, batch=4)["mlp"] > 1.5 * all_alike.breakdown(4, batch=4)["mlp"]
     assert all_alike.breakdown(4, batch=4)["mlp"] == pytest.approx(all_alike.breakdown(1, batch=4)["mlp"], rel=0.02)
+
+
+def test_a_prompt_whose_tokens_agree_reads_few_experts():
+    shape, alone = model("Qwen3-30B-A3B"), efficiency("H100 SXM")
+    alike = Roofline(shape, "h100", efficiency=replace(alone, rho=0.0)).prefill(100)
+    assert Roofline(shape, "h100", efficiency=alone).prefill(100) > 2 * alike
+
+
+def test_a_captured_graph_runs_its_padding_too():
+    """9 tokens run in the graph of 16: products and all-reduces as of 16, the caches of 9."""
+    target = Roofline("Llama-3.1-70B", "h100", tp=4)
+    nine, sixteen, more = (target.breakdown(1, batch=batch, context=1000) for batch in (9, 16, 17))
+    for part in ("attention", "mlp", "allreduce"):
+        assert nine[part] == sixteen[part] < more[part]
+    assert nine["kv"] < sixteen["kv"]
+
+
+def test_choosing_a_token_moves_its_logits():
+    """64 x 4 positions of 128,256 logits, 10 bytes each, over 3.35 TB/s."""
+    part = Roofline("Llama-3.1-70B", "h100", tp=4).breakdown(4, batch=64)["sampling"]
+    assert part == pytest.approx(64 * 4 * 128256 * 10 / 3.35e12)
 
 
 def bare(peak=math.inf, **others):

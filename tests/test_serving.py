@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,11 +11,12 @@ from hypothesis import strategies as st
 
 from specmath.acceptance import BetaGeometric, Geometric, HitMiss
 from specmath.arrivals import Requests, lengths
-from specmath.cost import Linear, Pair, Ratio, Table
+from specmath.cost import Linear, Pair, Ratio, Roofline, Table
 from specmath.draft import Chain
 from specmath.events import simulate
 from specmath.finish import rounds_to_emit
 from specmath.law import invert_mean
+from specmath.memory import Memory
 from specmath.replica import Scheduling
 from specmath.serving import Overloaded, Slo, Station, Taxes, Traffic, capacity, closed_loop, goodput, steady, strain
 from specmath.stay import Stay
@@ -49,6 +51,39 @@ def test_it_holds_where_prefills_or_the_waiting_room_dominate(shape, within, k):
     for variation in (1.0, 0.0):
         result, found = served(station(k, variation=variation, **shape), 0.8, 12_000)
         assert abs(errors(found, result)["e2e"]) < within
+
+
+REAL = {  # target, draft, tp, prompt, output, error: prefills take 6 % to 94 % of the time of a full replica
+    "chat": ("Llama-3.1-70B", "Llama-3.2-1B", 4, 1000, 300, 0.03),
+    "long answers": ("Llama-3.1-8B", "Llama-3.2-1B", 1, 200, 600, 0.03),
+    "full batches": ("Qwen3-32B", "Qwen3-0.6B", 2, 4000, 100, 0.05),
+    "nothing but prefills": ("Llama-3.1-70B", "Llama-3.2-1B", 4, 4000, 60, 0.15),
+}
+
+
+@pytest.mark.parametrize("k", [0, 3])
+@pytest.mark.parametrize("name", REAL)
+def test_it_holds_for_replicas_of_real_models_up_to_85_percent(name, k):
+    target, draft, tp, prompt, output, within = REAL[name]
+    cost = Pair(Roofline(target, "h100", tp=tp), Roofline(draft, "h100").drafting())
+    most = min(256, Memory.of(cost.target, cost.draft).max_batch(prompt + output / 2, k))
+    for variation in (1.0, 0.0):
+        traffic = Traffic(1.0, prompt, output, variation=variation)
+        one = Station.of(cost, LAW if k else None, k, traffic, max_batch=most)
+        for load in (0.3, 0.85):
+            result, found = served(one, load, 12_000)
+            assert abs(errors(found, result)["e2e"]) < within
+
+
+@pytest.mark.parametrize("output", [1, 2, 10])
+def test_where_prefills_are_nearly_all_more_load_is_slower_and_tails_are_beyond_the_mean(output):
+    """No more are bunched than have a place: else the chain would be empty as the load nears what is completed."""
+    one = station(0, prefill=0.28, output=output, batch=128, variation=0.0)
+    loads = [steady(one, load * one.capacity) for load in (0.5, 0.8, 0.9, 0.95, 0.99, 0.999)]
+    for less, more in pairwise(loads):
+        assert less.tpot <= more.tpot
+        assert less.e2e < more.e2e
+        assert less.e2e < less.at(0.95).e2e < more.at(0.95).e2e
 
 
 def test_plain_load_formula_misses_what_the_phases_of_a_stay_explain():

@@ -144,12 +144,12 @@ def _of(draft: Draft, base: Roofline, system: System, traffic: Traffic, target: 
     for tp in widths:
         model = None if draft.shape is None else system.drafting(draft.shape, base.gpu, tp)
         name = draft.name if len(widths) == 1 else on(draft.name, tp)
-        said = {"method": draft.method, "draft": draft.id, "target": target, "memory": Memory.of(base, model)}
+        said: dict[str, Any] = {"method": draft.method, "draft": draft.id, "target": target}
         if system.costs is None:
             yield Candidate(name, draft.law, _pair(base, model), draft.depths, **said)
         else:
-            prefill = _prefill(base, traffic)
-            yield Candidate(name, draft.law, system.costs.pair(draft.name), draft.depths, prefill=prefill, **said)
+            cost, memory, prefill = system.costs.pair(draft.name), Memory.of(base, model), _prefill(base, traffic)
+            yield Candidate(name, draft.law, cost, draft.depths, memory=memory, prefill=prefill, **said)
 
 
 def on(name: str, tp: int) -> str:
