@@ -60,6 +60,7 @@ FAMILIES = {
     "deepseek_v3": _DEEPSEEK,
     "kimi_k2": _DEEPSEEK,
 }
+MTP = ("num_nextn_predict_layers", "mtp_num_hidden_layers")
 TELLING = {"n_routed_experts": "deepseek_v3", "num_local_experts": "mixtral", "num_experts": "qwen3_moe"}
 
 
@@ -82,6 +83,8 @@ def shape_fields(config: Mapping[str, Any]) -> dict[str, Any]:
         "heads": _integer(text, "num_attention_heads"),
         "vocab": _integer(text, "vocab_size"),
         "tied": _tied(config, text, family),
+        "mtp": next((text[key] for key in MTP if text.get(key)), 0),
+        "positions": text.get("max_position_embeddings") or 0,
         **_attention(text, family),
         **_mlp(text, family, layers),
         **_windows(text, family, layers),

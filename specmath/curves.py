@@ -65,7 +65,7 @@ def adaptive(stations, threshold):
         return stations[0]
     chosen = [stations[schedule.k(b + 1)] for b in range(schedule.up[-1][1])]
     seconds = [one.rounds * one.seconds[b] / (output - 1) for b, one in enumerate(chosen)]
-    prefill = max(station.prefill for station in stations.values())
+    prefill = max(station.prefill for station in chosen)
     return Station(seconds, 1.0, prefill, output, binding=stations[0].binding)
 
 

@@ -10,7 +10,7 @@ import math
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
-from specmath.cost import Share
+from specmath.cost import Roofline, Share
 from specmath.draft import whole, within
 
 RESERVE = 3.5 * 2**30  # activations, graphs, buffers of the engine, per GPU: aiconfigurator 0.12.0's rule
@@ -43,7 +43,7 @@ class Memory:
 
         A draft that reads the target's own weights and cache (a sparse one of the same shape and weights) adds nothing.
         """
-        gpu, own = target.gpu.memory, _holds(target, draft)
+        gpu, own = target.gpu.memory, holds(target, draft)
         weights, drafts = target.weight_bytes / target.tp, draft.weight_bytes / draft.tp if own else 0.0
         room = within("usable", usable, 0, 1) * gpu - within("reserve", reserve) - weights - drafts
         return cls(
@@ -82,10 +82,15 @@ class Memory:
         )
 
 
-def _holds(target, draft):
-    """Whether a draft has weights and a cache of its own."""
+def holds(target, draft) -> bool:
+    """Whether a draft has weights and a cache of its own, which its prefill fills.
+
+    A share of the target's time has none, nor has a sparse cache of the same shape in the same precision.
+    """
     if draft is None or isinstance(draft, Share):
         return False
+    if not isinstance(target, Roofline) or not isinstance(draft, Roofline):
+        return True
     alike = replace(draft.shape, sparse=0, name="") == replace(target.shape, sparse=0, name="")
     return not alike or draft.weights != target.weights
 

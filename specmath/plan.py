@@ -114,10 +114,13 @@ class Plan:
     def gain(self):
         """How many times the requests per GPU that drafting carries at most under the promise, against plain decoding.
 
-        None where plain decoding keeps no promise, or nothing drafts.
+        Each at its best, on the kind of GPU of the best that drafts; None where either keeps no promise there.
         """
-        drafting = [option.exact_gpus for option in self.ranked if option.k]
-        return self.without.exact_gpus / min(drafting) if drafting and self.without else None
+        if self.drafting is None:
+            return None
+        here = [option for option in self.ranked if option.gpu == self.drafting.gpu]
+        plain, drafts = ([one.exact_gpus for one in here if bool(one.k) == does] for does in (False, True))
+        return min(plain) / min(drafts) if plain else None
 
 
 def plan(candidates, traffic, slo, *, gpu, price=None, operation=DEFAULT) -> Plan | Infeasible:

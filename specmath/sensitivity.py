@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
-from specmath.cost import Pair, Roofline
+from specmath.cost import Outside, Pair, Roofline
 from specmath.draft import within
 from specmath.economics import dollars_per_million
 from specmath.load import exact_gpus, limit
@@ -80,7 +80,10 @@ def _traffic(name):
 
 
 def _answer(deployment, question):
-    """Dollars per million tokens, or GPUs, before rounding up."""
-    gpus = exact_gpus(limit(deployment, question.slo), question)
+    """Dollars per million tokens, or GPUs, before rounding up; infinite where the promise breaks or time is unknown."""
+    try:
+        gpus = exact_gpus(limit(deployment, question.slo), question)
+    except Outside:
+        return math.inf
     tokens = question.traffic.rate * question.traffic.output
     return gpus if question.price is None else dollars_per_million(gpus, question.price, tokens)

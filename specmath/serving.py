@@ -18,8 +18,10 @@ import numpy as np
 from scipy.special import betaincinv
 
 from specmath.acceptance import BetaGeometric, Geometric, Law
+from specmath.cost import Outside
 from specmath.draft import Chain, plain, shown, whole, within
 from specmath.law import ROUNDING
+from specmath.memory import holds
 from specmath.speedup import evaluate
 from specmath.steady import Overloaded, Steady, capacity, closed_loop, goodput, steady, strain
 from specmath.tails import falls, outputs
@@ -87,8 +89,8 @@ class Station:
         k = 0 is plain decoding (law may be None), and with `taxes` an engine that has speculation on and drafts
         nothing. `prefill` [s] is asked of the cost unless given: of a Roofline what the prompt adds to an iteration of
         half the batch, which reads the weights once for both; else target.prefill(tokens, context=cached) where it has
-        one, or target.seconds(tokens); the draft's added where a model drafts. Of a measured cost only the batches
-        measured are known; between two of them it is linear, and beyond the last nothing runs.
+        one, or target.seconds(tokens); the draft's added where it has a cache of its own. Of a measured cost only the
+        batches measured are known; between two of them it is linear, and beyond the last nothing runs.
         """
         k, max_batch = Chain(k).k, whole("max_batch", max_batch, 1)
         at = {"batch": np.arange(1, max_batch + 1), "context": traffic.context}
@@ -212,7 +214,8 @@ def _between(times):
     """Times at every batch up to the last one measured, linear between two of them."""
     known = np.flatnonzero(times == times)
     if not len(known) or known[0] > 0:
-        raise ValueError("seconds: found no time of an iteration with 1 sequence, expected one; measure batch 1 first")
+        found = "seconds: found no time of an iteration with 1 sequence at this context"
+        raise Outside(f"{found}, expected one: measure batch 1 and contexts on both sides of it first")
     return np.interp(np.arange(known[-1] + 1), known, times[known])
 
 
@@ -236,7 +239,7 @@ def _prefill(cost, k, traffic, cached, batch):
     if not hasattr(cost, "target"):
         raise ValueError("prefill: found None and a cost without a target model, expected seconds; give prefill=")
     tokens = max(1.0, traffic.prompt * (1 - cached))
-    runs = [(cost.target, k + 1)] if not k or cost.draft is None else [(cost.target, k + 1), (cost.draft, 1)]
+    runs = [(cost.target, k + 1), *([(cost.draft, 1)] if k and holds(cost.target, cost.draft) else [])]
     found = [_one_prefill(model, n, tokens, traffic, batch) for model, n in runs]
     return tuple(float(sum(times)) for times in zip(*found, strict=True))
 

@@ -74,8 +74,9 @@ class ModelShape:
     `active` of which a token goes through, and shared_experts besides. MLA where kv_lora_rank > 0: kv_heads is then 1
     and head_dim that of a query, whatever was given. sliding_layers attend to the last sliding_window tokens only;
     where sparse > 0 every layer reads that many tokens at most. fusion hidden states are joined into one before the
-    first layer (of a draft head). intermediate is the dense MLP's, 0 where no layer has one; weights the precision
-    that the checkpoint declares, with experts_only that of its routed experts alone.
+    first layer (of a draft head). intermediate is the dense MLP's, 0 where no layer has one; mtp the layers that
+    predict further tokens, which the counts leave out, positions the most tokens of a sequence (0: not known), weights
+    the precision that the checkpoint declares, with experts_only that of its routed experts alone.
     Raises ValueError naming the field.
 
     >>> ModelShape("llama-8b", 32, 4096, 32, 8, 128, 14336, 128256).kv_bytes()
@@ -106,6 +107,8 @@ class ModelShape:
     sliding_window: int = 0
     sparse: int = 0
     fusion: int = 0
+    mtp: int = 0
+    positions: int = 0
     weights: str = "bf16"
     experts_only: bool = False
     source: str = ""

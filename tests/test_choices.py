@@ -286,7 +286,7 @@ def test_edges_are_warned_of(command, options, said):  # noqa: F811
 
 
 def test_nothing_is_warned_of_far_from_the_edges(command):  # noqa: F811
-    words = ("--target", "Llama-3.1-8B", "--gpu", "h100", "--tp", 1, "--draft", "mtp", "--alpha", 0.7, "--k", 1)
+    words = ("--target", "Llama-3.1-8B", "--gpu", "h100", "--tp", 1, "--draft", "eagle", "--alpha", 0.7, "--k", 1)
     load = ("--rate", 1, "--prompt", 500, "--output", 100, "--max-batch", 64)
     assert one_object(command("plan", *words, *load, "--json")[1])["headroom"] == []
 

@@ -72,3 +72,11 @@ def test_outputs_of_one_token_have_nothing_to_adapt():
     short = replace(ONE, traffic=Traffic(1.0, 100, 1))
     found = drawn(short, replace(QUESTION, traffic=short.traffic), np.array([0.1]))
     assert found["adaptive"].tpot == found["plain"].tpot == 0
+
+
+def test_adaptive_pays_the_prefill_of_the_depths_that_it_runs():
+    """A depth that the schedule never takes has a dear prefill, which plays no part."""
+    seconds = np.linspace(0.01, 0.02, 32)
+    cheap, good = Station(seconds, 1.0, 0.01, 100), Station(seconds * 1.2, 2.0, 0.012, 100, survival=[1, 1])
+    dear = Station(seconds * 9, 2.5, 0.5, 100, survival=[1, 1, 0.5])
+    assert adaptive({0: cheap, 1: good, 2: dear}, 0.03).prefill == 0.012

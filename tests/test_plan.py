@@ -534,3 +534,24 @@ def test_a_batch_is_held_below_a_cliff():
 
 def test_what_binds_and_what_lifts_it_come_first():
     assert Infeasible("memory", "tp 8 would lift it", "it does not fit").lift == "tp 8 would lift it"
+
+
+def test_the_gain_takes_plain_decoding_at_its_best():
+    """Wide replicas are faster and carry less per GPU: latency ranks them first, and the gain is not over them."""
+    small = Linear(0.0005, 1e-6, 1e-9)
+    wide = Candidate("wide", 0.7, Pair(Linear(0.013, 8e-5, 4e-8), small), 3, gpus=8)
+    narrow = Candidate("narrow", 0.7, Pair(Linear(0.015, 8e-5, 4e-8), small), 3, gpus=4)
+    found = plan([wide, narrow], replace(TRAFFIC, rate=0.5), Slo(), gpu=GPU)
+    per_gpu = [min(o.exact_gpus for o in found.ranked if bool(o.k) == drafts) for drafts in (False, True)]
+    assert found.gain == per_gpu[0] / per_gpu[1]
+
+
+def test_prompts_beyond_what_was_measured_are_unknown_and_stop_nothing():
+    """One context alone was measured: other lengths have no time, the plan stands."""
+    lengths, batches = np.meshgrid([1, 4], [1, 2, 4, 8])
+    rows = (lengths.ravel(), batches.ravel(), np.full(8, 1150))
+    table = Table(*rows, 0.01 + 1e-4 * rows[0] * rows[1], provenance="measured")
+    found = plan(Candidate("lookup", 0.5, Pair(table), 3, prefill=0.05), Traffic(1, 1000, 300), Slo(), gpu=GPU)
+    swings = {one.name: one for one in found.sensitivities()}
+    assert swings["prompt"].high == math.inf
+    assert swings["alpha"].high < math.inf

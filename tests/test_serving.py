@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from specmath.acceptance import BetaGeometric, Geometric, HitMiss
 from specmath.arrivals import Requests, lengths
-from specmath.cost import Linear, Pair, Ratio, Roofline, Table
+from specmath.cost import Linear, Pair, Ratio, Roofline, Share, Table
 from specmath.draft import Chain
 from specmath.events import simulate
 from specmath.finish import rounds_to_emit
@@ -547,3 +547,27 @@ def test_every_phase_takes_time_and_twice_the_times_are_twice_the_latency(one, l
 
 def test_the_step_times_of_these_tests_are_in_range():
     assert seconds(0)[[0, 63, 255]] == pytest.approx([0.0155, 0.018, 0.030], rel=0.1)
+
+
+def test_a_draft_in_the_targets_own_cache_needs_no_prefill():
+    """Self-speculation with a sparse cache, and prompt lookup: the target's prefill is all there is."""
+    target = Roofline("Llama-3.1-8B", "H100 SXM")
+    sparse = replace(target, shape=target.shape.windowed(512)).drafting()
+    small = Roofline("Llama-3.2-1B", "H100 SXM").drafting()
+    at = {"max_batch": 32}
+    alone, own, other = (
+        Station.of(Pair(target, draft), LAW, 3, TRAFFIC, **at).prefill for draft in (None, sparse, small)
+    )
+    assert own == alone
+    assert other > 1.05 * alone
+    assert Station.of(Pair(target, Share(target, 0.006), one_pass=True), LAW, 3, TRAFFIC, **at).prefill == alone
+
+
+def test_an_iteration_for_a_prompt_alone_reads_the_weights_too():
+    """What a prefill adds to others is less than what it takes alone, by about the reading of the weights."""
+    target = Roofline("Llama-3.1-70B", "H100 SXM", tp=4)
+    station = Station.of(Pair(target), None, 0, TRAFFIC, max_batch=64)
+    whole = target.prefill(TRAFFIC.prompt)
+    assert station.prefill + station.alone == pytest.approx(whole)
+    assert 0.3 * target.seconds(1) < station.alone < target.seconds(1)
+    assert steady(station, 1e-6).ttft == pytest.approx(whole, rel=0.02)

@@ -60,8 +60,9 @@ class System:
         return self._fitted(plain, self.calibration)
 
     def drafting(self, shape: ModelShape, gpu: Gpu, tp: int) -> Roofline:
-        """A draft on so many devices; heads are kept in 16 bits, models as their checkpoint declares."""
-        weights = self.weights if shape.sparse else "bf16" if shape.fusion else shape.weights
+        """A draft on so many devices: the target's own layers as it is, heads in 16 bits, models as they declare."""
+        own = shape.sparse or (shape.fusion and shape.mtp)
+        weights = self.weights if own else "bf16" if shape.fusion else shape.weights
         return self._fitted(self._roofline(shape, gpu, tp, weights).drafting(), self.calibration)
 
     @cached_property
@@ -101,7 +102,8 @@ def draft_of(name: str, target: ModelShape) -> Draft:
     if name == LOOKUP:
         return Draft(name, "ngram")
     if kind in FUSED and (kind != "mtp" or not rest):
-        return Draft(name, kind, rest or None, target.head(fusion=FUSED[kind]))
+        head = target.head(fusion=FUSED[kind], dense=kind != "mtp")
+        return Draft(name, kind, rest or None, replace(head, mtp=target.mtp if kind == "mtp" else 0))
     if kind == "sparse":
         if not rest.isdecimal() or not int(rest):
             raise ValueError(f"--draft {name}: found {rest!r}, expected tokens of the cache to read, like sparse:512")

@@ -15,6 +15,8 @@ def warnings(plan: Plan) -> list[str]:
     if hasattr(target, "shape"):
         found += _parallel(target)
         found += _vocabulary(plan.choice, target)
+        if plan.choice.method == "mtp" and not target.shape.mtp:
+            found.append(f"{target.shape.name} is not known to have MTP layers: only some checkpoints do.")
         if target.shape.moe and not target.calibrated:
             found.append("How tokens share experts is assumed: low confidence until calibrated (--calibrate).")
     kinds = {option.gpu for option in plan.ranked}

@@ -61,15 +61,17 @@ def pareto(plan: Plan) -> list[dict[str, Any]]:
 
 def interval(plan: Plan, alpha: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The largest gain per GPU that drafting has, with the interval that the interval of alpha gives it."""
-    if plan.gain is None or plan.without is None:
+    if plan.gain is None or plan.drafting is None:
         return None
-    best = min((option for option in plan.ranked if option.k), key=lambda option: option.exact_gpus)
+    here = [option for option in plan.ranked if option.gpu == plan.drafting.gpu]
+    best = min((option for option in here if option.k), key=lambda option: option.exact_gpus)
+    plain = min(option.exact_gpus for option in here if not option.k)
     choice = {"draft": best.name, "k": best.k, "tp": best.tp, "gpu": best.gpu}
     found = {"value": plan.gain, "low": None, "high": None, "level": None, "prompts": None, "choice": choice}
     found["method"] = "alpha as given"
     if not alpha or not (factors := _ends(alpha)):
         return found
-    low, high = (plan.without.exact_gpus / _tilted(best, factor, plan.question) for factor in factors)
+    low, high = (plain / _tilted(best, factor, plan.question) for factor in factors)
     known = {name: alpha.get(name) for name in ("level", "prompts")}
     return found | {"low": low, "high": high, **known, "method": "interval of alpha"}
 

@@ -70,7 +70,7 @@ class Asked:
         rates = _rates(prices, system.gpus)
         log = None if options["arrivals"] is None else inputs.read_requests(options["arrivals"])
         question = Question(_traffic(options, log), _slo(options), system.gpus[0], rates, _operation(options))
-        _check_context(question)
+        _check_context(question, system.target.positions)
         return cls(options, system, tuple(drafts), known, question, prices, log)
 
     def plan(self) -> Plan | Infeasible:
@@ -263,9 +263,11 @@ def _operation(options: Mapping[str, Any]) -> Operation:
     return Operation(options["utilisation"], options["max_batch"], options["max_context"], taxes=taxes)
 
 
-def _check_context(question: Question) -> None:
-    """ValueError where the longest sequence admitted is shorter than the mean one."""
+def _check_context(question: Question, positions: int) -> None:
+    """ValueError where the longest sequence admitted, or that the model has positions for, is below the mean one."""
     mean, most = question.traffic.prompt + question.traffic.output, question.operation.max_context
+    if 0 < positions < mean:
+        raise ValueError(f"--prompt: found {mean:g} tokens with --output, expected at most the model's {positions}")
     if most is not None and most < mean:
         raise ValueError(f"--max-context: found {most}, expected at least the {mean:g} tokens of --prompt and --output")
 
