@@ -204,7 +204,8 @@ class Pair:
     over depth tokens. Verification is one forward of the target over size + 1 tokens. The overhead [s] of a round
     is one number, which a round that drafts nothing pays all the same, or a sequence: entry d is what a round of d
     drafted tokens takes beyond its forwards, and a round of more than were measured raises Outside (NaN in a grid).
-    The context is taken as that of the round's start throughout the round.
+    The context is taken as that of the round's start throughout the round. A `Roofline` that drafts is given as its
+    `drafting()`, whose host time is that of a draft pass and not of an engine's step.
 
     >>> from specmath.draft import Chain
     >>> Pair(Linear(0.5, 0.125), Linear(0.25, 0.0)).round(Chain(3))
