@@ -7,6 +7,7 @@ from itertools import product
 
 from specmath.candidates import PLAIN
 from specmath.cost import Pair, Roofline
+from specmath.efficiency import efficiency
 from specmath.load import limit, strained
 from specmath.serving import steady, strain
 
@@ -73,11 +74,20 @@ def _keeps(deployment, tp, weights, question):
     if (tp or math.inf) <= target.tp or target.weights == weights:
         return False
     with suppress(ValueError):
-        tp, weights = tp or target.tp, weights or target.weights
-        cost = replace(cost, target=replace(target, tp=tp, weights=weights, efficiency=None))
+        cost = replace(cost, target=_on(target, tp or target.tp, weights or target.weights))
         changed = replace(deployment, candidate=replace(deployment.candidate, cost=cost))
         return limit(changed, question.slo).state is not None
     return False
+
+
+def _on(target, tp, weights):
+    """A Roofline on other GPUs or with other weights, its engine and what else is known of it kept."""
+    known, other = target.efficiency, efficiency(target.gpu, weights, tp=tp)
+    if weights != target.weights:
+        known = replace(known, product=other.product)
+    if tp != target.tp:
+        known = replace(known, allreduce=other.allreduce, allreduce_bandwidth=other.allreduce_bandwidth)
+    return replace(target, tp=tp, weights=weights, efficiency=known)
 
 
 def _named(one):

@@ -32,6 +32,7 @@ from specmath import (
 )
 from specmath import candidates as places
 from specmath.economics import Price, dollars_per_million
+from specmath.efficiency import efficiency
 from specmath.serving import Overloaded, Station, Taxes, steady
 from tests import worked
 
@@ -353,6 +354,18 @@ def test_what_would_lift_a_promise_that_is_too_tight_was_tried():
         assert lifted["tp 8 with fp8 weights"] == ("tp 8" in answer.lift or "fp8" in answer.lift)
         promise = float(re.search(r"a promise of ([\d.]+) ms", answer.lift)[1])
         assert isinstance(plan(llama(4), TRAFFIC, Slo(tpot=promise / 1e3), gpu=GPU), Plan)
+
+
+def test_what_would_lift_it_is_tried_on_the_engine_at_hand():
+    """An engine of 6 ms of host time more never keeps on 8 GPUs what one of 1.2 ms does."""
+
+    def served(tp, engine):
+        run = efficiency(GPU, tp=tp, engine=engine)
+        one = Candidate("none", None, Pair(Roofline("Llama-3.1-70B", GPU, tp=tp, efficiency=run)), 0)
+        return plan(one, Traffic(1.0, 1000, 300), Slo(tpot=0.0165), gpu=GPU)
+
+    for engine, lifted in (("vllm", True), ("vllm-2024", False)):
+        assert isinstance(served(8, engine), Plan) == lifted == ("tp 8," in served(2, engine).lift)
 
 
 def test_weights_that_do_not_fit_are_lifted_by_more_gpus():

@@ -320,6 +320,17 @@ def test_allreduce_against_messages_between_its_two_ends():
     assert np.median(np.abs(errors)) < 0.15
 
 
+def test_reductions_that_were_not_measured_are_those_of_a_link_of_their_speed():
+    amd = gpu("MI300X")
+    full, half, measured = (
+        efficiency(device, tp=8) for device in (amd, replace(amd, link=amd.link / 2), gpu("H100 SXM"))
+    )
+    assert full.allreduce_bandwidth == pytest.approx(2 * half.allreduce_bandwidth)
+    assert full.allreduce_bandwidth / measured.allreduce_bandwidth == pytest.approx(amd.link / gpu("H100 SXM").link)
+    assert full.allreduce == half.allreduce == measured.allreduce
+    assert efficiency("A10G", tp=4).allreduce_bandwidth == efficiency("L40S", tp=4).allreduce_bandwidth
+
+
 def test_every_number_says_where_it_is_from():
     known, unknown = efficiency("H100 SXM"), efficiency("MI300X")
     assert known.origin("product")[0] == known.origin("attention")[0] == "measured"

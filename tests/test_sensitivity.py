@@ -21,7 +21,8 @@ from specmath import (
     check_acceptance,
     plan,
 )
-from specmath.varied import Scaled, Tilted
+from specmath.candidates import Deployment, Operation
+from specmath.varied import Scaled, Tilted, bandwidth_scaled
 
 TARGET, SMALL = Linear(0.015, 8e-5, 4e-8), Linear(0.002, 1e-6, 1e-9)
 CANDIDATE = Candidate("small", Geometric(0.6), Pair(TARGET, SMALL), 3, gpus=4, prefill=0.05)
@@ -95,6 +96,16 @@ def test_a_promise_that_breaks_is_infinite_and_first():
 def test_plain_decoding_hangs_on_neither_draft_nor_alpha():
     found = plan(replace(CANDIDATE, k=0), TRAFFIC, SLO, gpu="H100 SXM")
     assert {row.name for row in found.sensitivities()} == {"rate", "prompt", "output", "target time"}
+
+
+def test_bandwidth_is_that_of_weights_and_of_caches():
+    """Ten per cent more of it: a step whose caches are most of it takes nearly a tenth less."""
+    target = Roofline("Llama-3.1-8B", "h100")
+    one = Deployment(Candidate("none", None, Pair(target), 0), 0, Traffic(1.0, 100_000, 300), Operation())
+    more = bandwidth_scaled(one, 1.1).candidate.cost.target
+    at = {"batch": 32, "context": 100_000}
+    assert target.breakdown(1, **at)["kv"] > 0.8 * target.seconds(1, **at)
+    assert more.seconds(1, **at) == pytest.approx(target.seconds(1, **at) / 1.1, rel=0.02)
 
 
 def test_of_a_roofline_the_bandwidth_is_varied():

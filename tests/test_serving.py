@@ -414,6 +414,14 @@ class Prefilling(Linear):
         return 1e-4 * tokens + 1e-9 * tokens * context
 
 
+def test_a_prompt_that_comes_to_an_idle_replica_waits_for_the_weights_too():
+    """Beside decoding it would not: there the iteration reads them anyway."""
+    cost = Pair(Roofline("Llama-3.1-8B", "h100"), Roofline("Llama-3.2-1B", "h100").drafting())
+    one = Station.of(cost, LAW, 3, Traffic(1.0, 100, 300), max_batch=64)
+    assert steady(one, 0.0).ttft == pytest.approx(cost.target.prefill(100) + cost.draft.prefill(100))
+    assert one.prefill < 0.6 * steady(one, 0.0).ttft
+
+
 def test_a_prefix_cache_shortens_the_prefill_and_losing_it_lengthens_it():
     cost = Pair(Prefilling(0.015, 5e-5, 1e-8))
     cached = replace(TRAFFIC, cached=0.8)
