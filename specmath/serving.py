@@ -88,9 +88,10 @@ class Station:
 
         k = 0 is plain decoding (law may be None), and with `taxes` an engine that has speculation on and drafts
         nothing. `prefill` [s] is asked of the cost unless given: of a Roofline what the prompt adds to an iteration of
-        half the batch, which reads the weights once for both; else target.prefill(tokens, context=cached) where it has
-        one, or target.seconds(tokens); the draft's added where it has a cache of its own. Of a measured cost only the
-        batches measured are known; between two of them it is linear, and beyond the last nothing runs.
+        half the batch, which reads the weights once for both, or all of it where the engine prefills first; else
+        target.prefill(tokens, context=cached) where it has one, or target.seconds(tokens); the draft's added where it
+        has a cache of its own. Of a measured cost only the batches measured are known; between two of them it is
+        linear, and beyond the last nothing runs.
         """
         k, max_batch = Chain(k).k, whole("max_batch", max_batch, 1)
         at = {"batch": np.arange(1, max_batch + 1), "context": traffic.context}
@@ -246,7 +247,7 @@ def _prefill(cost, k, traffic, cached, batch):
 
 def _one_prefill(model, n, tokens, traffic, batch):
     cached = traffic.prompt - tokens
-    if not hasattr(model, "mixed"):
+    if not hasattr(model, "mixed") or model.efficiency.prefill_first:
         return getattr(model, "prefill", model.seconds)(tokens, context=cached), 0.0
     at = {"batch": batch, "context": traffic.context}
     added = model.mixed(n, tokens=tokens, cached=cached, **at) - model.seconds(n, **at)

@@ -15,8 +15,8 @@ class Traffic:
 
     ValueError for a rate below 0, fewer than one token, and a share outside [0, 1].
 
-    >>> Traffic(8.0, 1000, 300).context
-    1150.0
+    >>> Traffic(8.0, 1000, 300, variation=0).context, Traffic(8.0, 1000, 300).context
+    (1150.0, 1300.0)
     """
 
     rate: float
@@ -33,8 +33,11 @@ class Traffic:
 
     @property
     def context(self):
-        """Mean tokens behind a sequence while it is decoded: its prompt and half of its output."""
-        return self.prompt + self.output / 2
+        """Mean tokens behind a sequence in the batch: P + E[O^2] / (2 E[O]) = P + O (1 + variation) / 2.
+
+        Half of the output where all are alike; long ones are in the batch for longer, and so seen more often.
+        """
+        return self.prompt + self.output * (1 + self.variation) / 2
 
 
 @dataclass(frozen=True)

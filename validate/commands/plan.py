@@ -81,7 +81,7 @@ class Asked:
         try:
             return plan(kept, question.traffic, question.slo, **asked)
         except Outside as problem:
-            middle = f"{question.traffic.context:g} tokens, --prompt and half of --output"
+            middle = f"{question.traffic.context:g} tokens, --prompt and what stands behind a token of --output"
             raise ValueError(f"--costs: {problem}: specmath cost --context around {middle}") from None
 
     @property
