@@ -40,6 +40,7 @@ EAGLE = worked.pair("Llama-3.1-70B", "H100 SXM", 4, "head", 4)
 GPU, TRAFFIC = "H100 SXM", Traffic(20.0, 1000, 300)
 TARGET, SMALL = Linear(0.015, 8e-5, 4e-8), Linear(0.0005, 1e-6, 1e-9)
 DRAFTING = Candidate("small", Geometric(0.7), Pair(TARGET, SMALL), (2, 4), gpus=4)
+ALIKE = replace(TRAFFIC, variation=0)  # what worked examples have: every output of the same length
 PLANNING = import_module("specmath.plan")
 LOOKUP = Candidate("lookup", HitMiss(0.4, 0.8), Pair(TARGET), (3,), gpus=4)
 HEAVY = Candidate("heavy", Geometric(0.8), Pair(TARGET, Linear(0.006, 1e-5, 1e-8)), (1, 3), gpus=4)
@@ -196,13 +197,13 @@ def test_a_looser_promise_and_less_traffic_take_no_more_gpus(candidates, traffic
 # The example counts neither the tokens that a last round drafts past the end nor how the batch varies: 3 % are left.
 @pytest.mark.parametrize(
     ("tpot", "plain", "drafting", "gain"),
-    [(0.020, (2.8, 17, 3.91), (3, 8.2, 49, 1.35), 2.9), (0.060, (9.2, 166, 1.20), (1, 10.3, 185, 1.08), 1.12)],
+    [(0.020, (2.8, 17, 3.91), ((3,), 8.2, 49, 1.35), 2.9), (0.060, (9.2, 166, 1.20), ((1, 2), 10.3, 185, 1.08), 1.12)],
 )
 def test_the_worked_example_of_a_promised_time_per_token(tpot, plain, drafting, gain):
     eagle = Candidate("eagle", 0.7, EAGLE, range(1, 6), gpus=4, prefill=0.063)
-    found = plan(eagle, TRAFFIC, Slo(tpot=tpot), gpu=GPU, price=3.0)
+    found = plan(eagle, ALIKE, Slo(tpot=tpot), gpu=GPU, price=3.0)
     best = max((option for option in found.ranked if option.k), key=lambda option: option.capacity)
-    assert best.k == drafting[0]
+    assert best.k in drafting[0]
     for option, (rate, batch, dollars) in ((found.without, plain), (best, drafting[1:])):
         full = steady(option.deployment.station, option.capacity)
         assert option.capacity == pytest.approx(rate, rel=0.03)
@@ -271,7 +272,7 @@ def test_a_promise_below_one_step_is_infeasible_and_says_what_would_do():
 def test_where_no_sequence_fits_memory_binds():
     answer = plan(replace(DRAFTING, memory=Room(500)), TRAFFIC, Slo(), gpu=GPU)
     assert (answer.binding, answer.value) == ("memory", None)
-    assert "memory of 4 x H100 SXM holds no sequence of 1150 tokens" in str(answer)
+    assert "memory of 4 x H100 SXM holds no sequence of 1300 tokens" in str(answer)
 
 
 def test_no_acceptance_is_ever_assumed():
@@ -462,7 +463,7 @@ def test_what_was_never_measured_is_no_candidate():
     assert found.max_batch == 16
     with pytest.raises(ValueError, match="n=6, batch=1: found no measurement"):
         plan(Candidate("table", 0.5, Pair(measured), 5, prefill=0.01), TRAFFIC, Slo(), gpu=GPU)
-    with pytest.raises(ValueError, match=r"context=5150.0.*: found no measurement"):
+    with pytest.raises(ValueError, match=r"context=5300.0.*: found no measurement"):
         plan(Candidate("table", 0.5, Pair(measured), 2, prefill=0.01), Traffic(1.0, 5000, 300), Slo(), gpu=GPU)
 
 
@@ -562,7 +563,7 @@ def test_the_gain_takes_plain_decoding_at_its_best():
 def test_prompts_beyond_what_was_measured_are_unknown_and_stop_nothing():
     """One context alone was measured: other lengths have no time, the plan stands."""
     lengths, batches = np.meshgrid([1, 4], [1, 2, 4, 8])
-    rows = (lengths.ravel(), batches.ravel(), np.full(8, 1150))
+    rows = (lengths.ravel(), batches.ravel(), np.full(8, 1300))
     table = Table(*rows, 0.01 + 1e-4 * rows[0] * rows[1], provenance="measured")
     found = plan(Candidate("lookup", 0.5, Pair(table), 3, prefill=0.05), Traffic(1, 1000, 300), Slo(), gpu=GPU)
     swings = {one.name: one for one in found.sensitivities()}

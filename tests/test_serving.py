@@ -395,8 +395,10 @@ def test_in_a_closed_loop_who_finds_no_place_waits():
 def test_a_station_is_priced_by_the_cost_at_its_mean_context():
     plain, drafting = (Station.of(PAIR, LAW, k, TRAFFIC, max_batch=32) for k in (0, 3))
     batches = np.arange(1, 33)
-    assert plain.seconds == pytest.approx(PAIR.step(batch=batches, context=1150))
-    assert drafting.seconds == pytest.approx(PAIR.round(Chain(3), batch=batches, context=1150).total)
+    assert plain.seconds == pytest.approx(PAIR.step(batch=batches, context=1300))
+    assert drafting.seconds == pytest.approx(PAIR.round(Chain(3), batch=batches, context=1300).total)
+    alike = Station.of(PAIR, LAW, 0, replace(TRAFFIC, variation=0), max_batch=32)
+    assert alike.seconds == pytest.approx(PAIR.step(batch=batches, context=1150))
     assert drafting.tau == pytest.approx(LAW.block_efficiency(3))
     assert plain.prefill == pytest.approx(0.015 + 5e-5 * 1000)
     assert drafting.prefill == pytest.approx(plain.prefill + 0.001 + 1e-6 * 1000)
@@ -448,7 +450,7 @@ def test_speculation_that_drafts_nothing_still_costs():
 
 def measured(batches):
     return Pair(
-        Table([1] * len(batches), batches, [1150] * len(batches), [0.01 * b for b in batches], provenance="measured")
+        Table([1] * len(batches), batches, [1300] * len(batches), [0.01 * b for b in batches], provenance="measured")
     )
 
 
