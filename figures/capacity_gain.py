@@ -11,7 +11,7 @@ GPU, ALPHA, DEPTHS = "H100 SXM", 0.7, range(1, 9)
 TRAFFIC = Traffic(20.0, 1000, 300)
 QUOTED = 20, 40
 PROMISES = np.append(np.arange(17.5, 25, 0.5), np.arange(26, 61, 2))
-TITLE = "Promised 20 ms per token, a step is 2.3x as fast and a GPU carries 3.6x the requests; at 40 ms 1.5x and 1.2x"
+TITLE = "Promised 20 ms per token, a step is 2.3x as fast and a GPU carries 3.6x the requests; at 40 ms 1.5x and 1.3x"
 
 
 def draw():

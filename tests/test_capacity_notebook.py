@@ -12,10 +12,13 @@ import pytest
 from bench import published, silicon
 from figures.capacity_gain import ALPHA, DEPTHS, GPU, TRAFFIC, eagle, gains
 from specmath import Candidate, Operation, Roofline, Slo, plan, speedup
+from specmath.arrivals import Requests, lengths
 from specmath.candidates import deployments
+from specmath.events import simulate
 from specmath.hardware import model
 from specmath.load import limit
 from specmath.memory import Memory
+from specmath.serving import steady
 
 PATH = pathlib.Path(__file__).parent.parent / "notebooks" / "04_capacity_planning.ipynb"
 TARGET, EIGHT = Roofline("Llama-3.1-70B", GPU, tp=4), Roofline("Llama-3.1-8B", GPU)
@@ -49,7 +52,7 @@ def slowed(factor):
 
 
 def test_a_sentence_that_is_not_there_would_be_noticed():
-    assert quotes("a GPU carries 3.59 times the requests")
+    assert quotes("a GPU carries 3.63 times the requests")
     assert not quotes("a GPU carries 3.60 times the requests")
 
 
@@ -87,6 +90,23 @@ def test_promised_15_ms_plain_decoding_serves_nobody_as_one_step_takes_longer():
     assert found.drafting
 
 
+def test_the_context_is_quoted():
+    assert quotes(f"at {TRAFFIC.context:.0f} tokens of context: the prompt and as much as the mean output")
+    assert TRAFFIC.context == TRAFFIC.prompt + TRAFFIC.output
+
+
+def test_at_4_drafts_plain_decoding_overtakes_three_times_within_five_sequences():
+    assert quotes("At $k = 4$ there are three crossings within five sequences")
+    first, _, last = (batch for batch, _ in crossings(4))
+    assert last - first < 5
+    assert len(crossings(5)) == 1
+
+
+def crossings(k):
+    candidate = Candidate("EAGLE head", ALPHA, eagle(), k)
+    return plan(candidate, TRAFFIC, Slo(tpot=0.02), gpu=GPU).switch_off.batches
+
+
 def test_an_8b_draft_on_one_gpu_leaves_less_than_a_quarter_of_the_sequences():
     assert quotes("Fewer than a quarter of the sequences fit")
     most = Memory.of(TARGET, EIGHT).max_batch(TRAFFIC.context, 4)
@@ -109,8 +129,8 @@ def test_what_is_needed_is_quoted():
     found = plan(Candidate("EAGLE head", ALPHA, eagle(), DEPTHS), TRAFFIC, Slo(tpot=0.02), gpu=GPU)
     assert quotes("a draft right one time in fifteen")
     assert round(1 / found.needed_alpha().value) == 15
-    assert quotes("Coming down to 12 GPUs would take one right nine times out of ten")
-    assert found.needed_alpha(12).value == pytest.approx(0.9, abs=0.02)
+    assert quotes("Coming down to 12 GPUs would take one right eleven times out of twelve")
+    assert round(12 * found.needed_alpha(12).value, 1) == 11
 
 
 def test_the_gain_hangs_on_the_step_and_the_capacity_with_drafts_does_not():
@@ -150,11 +170,46 @@ def test_the_errors_on_published_speedups_are_quoted():
     assert mended[-1] > 0.9 * other[-1]
 
 
+def apart(found):
+    """|log| of formula over simulation: six rows of mean, 95 % and 99 % TPOT, 95 % TTFT, mean of the request."""
+    ratios = np.array(found)
+    assert ratios.shape == (6, 5)
+    return np.abs(np.log(ratios))
+
+
 def test_latencies_of_the_formula_and_the_simulation_agree_as_the_prose_says():
     (cell,) = (cell for cell in notebook().cells if cell.id == "simulate")
     rows = [re.findall(r"([\d.]+) / +([\d.]+)", line) for line in cell.outputs[0].text.splitlines()[1:]]
-    apart = np.abs(np.log([[float(one) / float(two) for one, two in row] for row in rows]))
-    assert apart.shape == (6, 5)
-    assert quotes("The means agree within 4 %, and so does the 95th percentile; of the 99th one is off by 13 %")
-    assert apart[:, [0, 1, 3, 4]].max() < 0.04
-    assert round(100 * np.expm1(apart[:, 2].max())) == 13
+    assert quotes("All of them agree within 4 %")
+    assert apart([[float(one) / float(two) for one, two in row] for row in rows]).max() < 0.04
+
+
+@pytest.mark.slow
+def test_with_other_seeds_they_agree_as_the_prose_says():
+    found = plan(Candidate("EAGLE head", ALPHA, eagle(), DEPTHS), TRAFFIC, Slo(tpot=0.02), gpu=GPU)
+    each = [
+        (option.deployment.station, load) for option in (found.without, found.drafting) for load in (0.3, 0.6, 0.85)
+    ]
+    worst = np.max([apart([simulated(*one, seed) for one in each]).max(axis=0) for seed in (1, 2)], axis=0)
+    assert quotes(
+        "with two more, the means stay within 4 %, the 95th percentile within 6, and of the 99th one is off by 8 %"
+    )
+    assert worst[[0, 4]].max() < 0.04
+    assert 0.04 < worst[[1, 3]].max() < 0.06
+    assert round(100 * np.expm1(worst[2])) == 8
+
+
+def simulated(station, load, seed):
+    """Formula over simulation of one station, with the notebook's draws of 30,000 requests."""
+    rate, rng = load * station.capacity, np.random.default_rng(seed)
+    requests = Requests.poisson(rate, lengths(TRAFFIC.output, 30_000, rng), rng=rng)
+    served, formula = simulate(station, requests, rng=rng).after(0.1), steady(station, rate)
+    tails, (p95, p99) = [formula.at(share) for share in (0.95, 0.99)], np.nanquantile(served.tpot, (0.95, 0.99))
+    ttft = tails[0].ttft / np.quantile(served.ttft, 0.95)
+    return (
+        formula.tpot / served.mean_tpot,
+        tails[0].tpot / p95,
+        tails[1].tpot / p99,
+        ttft,
+        formula.e2e / served.e2e.mean(),
+    )

@@ -192,6 +192,16 @@ def test_the_command_of_the_readme_gives_what_the_readme_shows(command):  # noqa
     assert out.splitlines()[0] == answer
 
 
+def test_the_readme_says_what_is_left_where_plain_decoding_chooses_its_gpus(asked):
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    freely = [word for word in map(str, ON) if word not in ("--tp", "4")]
+    _, found = asked(*freely, "--draft", "eagle", "--alpha", 0.7, *LOAD, *PROMISE)
+    plain = found["without"]
+    left = f"takes {plain['gpus']} GPUs, and {found['gain']['value']:.2f} times is left"
+    assert f"without it plain decoding runs on eight, {left}" in readme
+    assert next(row["tp"] for row in found["ranked"] if not row["k"]) == 8
+
+
 def test_a_draft_that_does_not_pay_is_an_answer(asked):
     code, found = asked(*ON, "--draft", "lookup", "--alpha", 0.02, *LOAD, "--tpot", "100ms")
     assert (code, found["verdict"]) == (0, "dont_use")
