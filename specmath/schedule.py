@@ -15,6 +15,7 @@ import numpy as np
 
 TIE = 1e-12
 SWITCH = 0.03  # gain below which a switch is not worth it
+FINE, HALVINGS = 4, 50  # rates looked at between two that whole batches carry; then halved around each change
 
 
 @dataclass(frozen=True)
@@ -73,19 +74,17 @@ def by_batch(stations, threshold=SWITCH):
 def by_rate(stations):
     """Ranges (lowest rate, highest rate, k) of one replica, in req/s, from 0 to the most that any k sustains.
 
-    The k that sustains the most at a batch is the one whose batch is smallest at that rate, and so the fastest: the
-    envelope of the lam_k(b), taken from the smallest batch that carries a rate.
+    Of a rate the k whose batch is smallest, and so the fastest: of every lam_k(b) the first batch that carries it.
     """
     depths, work = _table(stations, _work)
-    rows = _first(work)
-    found: list = []
-    for row, run in groupby(range(len(rows)), key=rows.__getitem__):
-        batches = np.array(list(run))
-        top = max(_top_rate(work, row, rows, batches[-1]), float(np.max((batches + 1) / work[row, batches])))
-        low = found[-1][1] if found else 0.0
-        if top > low:
-            found.append((low, top, depths[row]))
-    return tuple(_merged(found))
+    carried = np.maximum.accumulate(np.arange(1, work.shape[1] + 1) / work, axis=1)
+    edges = np.unique(np.append(0.0, carried))
+    rates = np.unique((edges[:-1, None] + np.diff(edges)[:, None] * (np.arange(FINE) + 0.5) / FINE).ravel())
+    rows = _first(_places(work, carried, rates))
+    at = [i for i in range(len(rows) - 1) if rows[i] != rows[i + 1]]
+    meets = [0.0, *(_meet(work, carried, rates[i : i + 2], rows[i]) for i in at), float(edges[-1])]
+    chosen = [depths[rows[i]] for i in (*at, len(rows) - 1)]
+    return tuple(zip(meets[:-1], meets[1:], chosen, strict=True))
 
 
 def switch_off(speculating, without):
@@ -149,19 +148,28 @@ def _ranges(depths):
     return tuple(found)
 
 
-def _top_rate(work, row, rows, last):
-    """The highest rate of a row that is on the envelope up to batch index `last`: where the next one meets it."""
-    ends = work[:, last : last + 2]
-    beyond = ends[rows[min(last + 1, len(rows) - 1)]] - ends[row]
-    meets = ends.shape[1] == 2 and np.isfinite(beyond).all() and beyond[0] > beyond[1]
-    return _rate_at(work[row], last + 1 + (beyond[0] / (beyond[0] - beyond[1]) if meets else 0))
+def _places(work, carried, rates):
+    """The smallest batch, whole or not, at which each row carries each rate; infinite where it never does."""
+    found = np.full((len(work), len(rates)), np.inf)
+    for row, most, batches in zip(work, carried, found, strict=True):
+        able = rates <= most[-1]
+        after = np.searchsorted(most, rates[able])
+        before = np.maximum(after - 1, 0)
+        slope = np.where(after > 0, row[after] - row[before], 0.0)
+        batches[able] = rates[able] * (row[before] - (before + 1) * slope) / (1 - rates[able] * slope)
+    return found
 
 
-def _merged(ranges):
-    """Neighbouring ranges of the same k as one."""
-    for k, same in groupby(ranges, key=lambda entry: entry[2]):
-        run = list(same)
-        yield run[0][0], run[-1][1], k
+def _meet(work, carried, rates, row):
+    """The rate between two at which a row stops being the one with the smallest batch."""
+    low, high = (float(rate) for rate in rates)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        if _first(_places(work, carried, np.array([middle])))[0] == row:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
 
 
 def _crossings(gain):
