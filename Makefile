@@ -10,7 +10,7 @@ demo: $(READY)
 	$(BIN)/specmath run
 
 test: $(READY) lint
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow
