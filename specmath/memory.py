@@ -91,8 +91,9 @@ def holds(target, draft) -> bool:
         return False
     if not isinstance(target, Roofline) or not isinstance(draft, Roofline):
         return True
-    alike = replace(draft.shape, sparse=0, name="") == replace(target.shape, sparse=0, name="")
-    return not alike or draft.weights != target.weights
+    if (draft.weights, draft.shape.layers) != (target.weights, target.shape.layers):
+        return True
+    return replace(draft.shape, sparse=0, name="") != replace(target.shape, sparse=0, name="")
 
 
 def _per_token(model):
@@ -101,4 +102,4 @@ def _per_token(model):
 
 def _whole(model):
     """The shape with all of its cache: a sparse draft reads less than it keeps."""
-    return replace(model.shape, sparse=0)
+    return replace(model.shape, sparse=0) if model.shape.sparse else model.shape

@@ -81,8 +81,8 @@ def by_rate(stations):
     edges = np.unique(np.append(0.0, carried))
     rates = np.unique((edges[:-1, None] + np.diff(edges)[:, None] * (np.arange(FINE) + 0.5) / FINE).ravel())
     rows = _first(_places(work, carried, rates))
-    at = [i for i in range(len(rows) - 1) if rows[i] != rows[i + 1]]
-    meets = [0.0, *(_meet(work, carried, rates[i : i + 2], rows[i]) for i in at), float(edges[-1])]
+    at = np.flatnonzero(np.diff(rows))
+    meets = [0.0, *_meet(work, carried, (rates[at], rates[at + 1]), np.array(rows)[at]), float(edges[-1])]
     chosen = [depths[rows[i]] for i in (*at, len(rows) - 1)]
     return tuple(zip(meets[:-1], meets[1:], chosen, strict=True))
 
@@ -160,16 +160,14 @@ def _places(work, carried, rates):
     return found
 
 
-def _meet(work, carried, rates, row):
-    """The rate between two at which a row stops being the one with the smallest batch."""
-    low, high = (float(rate) for rate in rates)
+def _meet(work, carried, between, rows):
+    """The rate between each two at which a row stops being the one with the smallest batch."""
+    low, high = between
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        if _first(_places(work, carried, np.array([middle])))[0] == row:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
+        same = np.equal(_first(_places(work, carried, middle)), rows)
+        low, high = np.where(same, middle, low), np.where(same, high, middle)
+    return ((low + high) / 2).tolist()
 
 
 def _crossings(gain):

@@ -100,7 +100,7 @@ def capacity(station, slo=None):
     low = 1e-9 * high
     if strain(steady(station, low), slo) > 1:
         return 0.0, None
-    precision = 1e-12 if slo.percentile is None else 1e-4  # a sample jumps
+    precision = 1e-7 if slo.percentile is None else 1e-4  # a sample jumps
     rate = _highest(lambda rate: math.log(min(STEEP, strain(steady(station, rate), slo))), low, high, precision)
     return rate, steady(station, rate)
 
