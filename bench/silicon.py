@@ -80,6 +80,12 @@ def uncalibrated(given):
     return errors([predicted(row, roofline(row))[0] for row in given], given)
 
 
+def first_token(given):
+    """The same of the time to the first token, which hangs on how requests bunch."""
+    found = np.array([predicted(row, roofline(row))[1] for row in given])
+    return found * 1e3 / np.array([float(row["ttft_ms"]) for row in given]) - 1
+
+
 def calibrated(given):
     """Errors of each group with factors fitted to all others, and the factors of all together.
 
@@ -140,6 +146,7 @@ def main(path=ROWS):
     """Both tables; the second where there are groups to leave out."""
     given = rows(path)
     table("nothing fitted", uncalibrated(given), given)
+    print(f"time to the first token: median |error| {np.median(np.abs(first_token(given))):.0%}")
     if len(set(map(group, given))) < 2:
         return
     found, factors = calibrated(given)

@@ -38,7 +38,7 @@ class BirthDeath:
     room: Any = None
 
     def __post_init__(self):
-        completions = _positive("completions", self.completions)
+        completions = positive("completions", self.completions, "number", "number present")
         rate = within("rate", self.rate)
         if self.room is None:
             rate = _stable(rate, float(completions[-1]))
@@ -167,14 +167,19 @@ def _weights(rate, paces):
     return np.exp(logs - logs.max(axis=-1, keepdims=True))
 
 
-def _positive(name, values):
+def positive(name, values, unit, each):
+    """One finite unit above 0 for each of 1, 2, .., read-only; ValueError naming the first that is none.
+
+    >>> positive("seconds", [1, 2], "time", "batch")
+    array([1., 2.])
+    """
     values = np.array(values, dtype=float)
     if values.ndim != 1 or not values.size:
-        raise ValueError(f"{name}: found {shown(values)}, expected one number for each number present, from 1 on")
+        raise ValueError(f"{name}: found {shown(values)}, expected one {unit} for each {each}, from 1 on")
     good = (values > 0) & (values < math.inf)
     if not good.all():
         i = int(np.argmin(good))
-        raise ValueError(f"{name}[{i}]: found {values[i]}, expected a finite number above 0")
+        raise ValueError(f"{name}[{i}]: found {values[i]}, expected a finite {unit} above 0")
     values.setflags(write=False)
     return values
 

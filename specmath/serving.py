@@ -22,6 +22,7 @@ from specmath.cost import Outside
 from specmath.draft import Chain, plain, shown, whole, within
 from specmath.law import ROUNDING
 from specmath.memory import holds
+from specmath.queueing import positive
 from specmath.speedup import evaluate
 from specmath.steady import Overloaded, Steady, capacity, closed_loop, goodput, steady, strain
 from specmath.tails import falls, outputs
@@ -76,7 +77,7 @@ class Station:
     alone: float = 0.0
 
     def __post_init__(self):
-        object.__setattr__(self, "seconds", _times(self.seconds))
+        object.__setattr__(self, "seconds", positive("seconds", self.seconds, "time", "batch"))
         for name, low in (("tau", 1), ("prefill", 0), ("output", 1), ("variation", 0), ("alone", 0)):
             object.__setattr__(self, name, plain(within(name, getattr(self, name), low)))
         if self.survival is not None:
@@ -252,18 +253,6 @@ def _one_prefill(model, n, tokens, traffic, batch):
     at = {"batch": batch, "context": traffic.context}
     added = model.mixed(n, tokens=tokens, cached=cached, **at) - model.seconds(n, **at)
     return added, max(0.0, model.prefill(tokens, context=cached) - added)
-
-
-def _times(values):
-    seconds = np.array(values, dtype=float)
-    if seconds.ndim != 1 or not seconds.size:
-        raise ValueError(f"seconds: found {shown(seconds)}, expected one time for each batch, from 1 on")
-    good = (seconds > 0) & (seconds < math.inf)
-    if not good.all():
-        i = int(np.argmin(good))
-        raise ValueError(f"seconds[{i}]: found {seconds[i]}, expected a finite time above 0")
-    seconds.setflags(write=False)
-    return seconds
 
 
 def _curves(values, tau):
